@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: MIT */
+/* include/stackd/ctl.h - messages on the control socket RUN_DIR/stackd.sock
+ * AF_UNIX SOCK_SEQPACKET, one struct per message, host order, both directions; fds ride along as
+ * SCM_RIGHTS. The supervisor accepts, checks credentials (SO_PEERCRED), keeps a dup and passes the
+ * connection to the engine, which speaks. A program keeps its connection open for life: its hang-up
+ * tells that the process died. stackctl uses the same socket and CTL_SHOW / CTL_SYSCTL.
+ * A message that does not parse, is of unknown type or has a wrong size is answered with CTL_ERROR
+ * and -EPROTO, and the connection is closed.
+ */
+#ifndef STACKD_CTL_H
+#define STACKD_CTL_H
+
+#include <stdint.h>
+
+#define SD_CTL_SOCK	"stackd.sock"
+#define SD_CTL_MAXFDS	64	/* per message, below the kernel's 253 */
+#define SD_CTL_EVENTFDS	8	/* mailbox eventfds handed out with HELLO and FORK */
+
+enum sd_ctl_type {
+	CTL_HELLO = 1,		/* program -> engine: struct sd_ctl_hello */
+	CTL_HELLO_R,		/* struct sd_ctl_hello_r + fds: info, RO, RW, doorbell x workers, eventfd x n */
+	CTL_FORK,		/* struct sd_ctl_head; the open table of the sender is cloned */
+	CTL_FORK_R,		/* struct sd_ctl_hello_r + fds: child's control connection, doorbell x workers, eventfd x n */
+	CTL_MBOX,		/* struct sd_ctl_head; more mailboxes */
+	CTL_MBOX_R,		/* struct sd_ctl_hello_r: mbox_cnt, mbox[]; fds: eventfd x n */
+	CTL_SHOW,		/* stackctl: struct sd_ctl_text, e.g. "sockets"; answered by CTL_TEXT_R parts */
+	CTL_SYSCTL,		/* stackctl: struct sd_ctl_text "NAME" or "NAME=VALUE" */
+	CTL_TEXT_R,		/* struct sd_ctl_text: JSON, in parts; more = 1 until the last */
+	CTL_ERROR,		/* struct sd_ctl_error */
+};
+
+struct sd_ctl_head {
+	uint32_t type;			/* enum sd_ctl_type */
+	uint32_t len;			/* of the whole message, bytes */
+};
+
+struct sd_ctl_hello {
+	struct sd_ctl_head h;
+	uint16_t major, minor;
+	uint32_t flags;			/* none defined, 0 */
+	char comm[32];			/* program's name, for show; NUL-terminated */
+};
+
+struct sd_ctl_hello_r {
+	struct sd_ctl_head h;
+	uint32_t proc, proc_gen;	/* index of the struct sd_proc in the segment */
+	uint32_t workers;		/* number of doorbells that follow */
+	uint32_t home_worker;		/* where new connections of this process should live */
+	uint32_t seg;
+	uint32_t mbox_cnt;		/* 0..SD_CTL_EVENTFDS; eventfds in the same order */
+	uint32_t mbox[SD_CTL_EVENTFDS];
+};
+
+struct sd_ctl_error {
+	struct sd_ctl_head h;
+	int32_t err;			/* -errno */
+	char text[128];			/* one line for a person */
+};
+
+#define SD_CTL_TEXT_MAX	(64u * 1024)
+struct sd_ctl_text {
+	struct sd_ctl_head h;
+	uint32_t more;
+	uint32_t len;			/* bytes of text that follow */
+	char text[];
+};
+
+#endif

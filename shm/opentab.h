@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: MIT */
+/* shm/opentab.h - the open table: fd number -> what it is, one per process, in the segment
+ * Writers: the owning process; the engine at fork (clone) and after a kill (undo).
+ */
+#ifndef SHM_OPENTAB_H
+#define SHM_OPENTAB_H
+
+#include "shm/segment.h"
+
+/* Return: the entry, 0 when @fd is out of range or not ours. ld_acq; the fast path of every call. */
+static inline sd_ofd shm_ofd_get(const struct sd_proc *p, int fd)
+{
+	return (unsigned)fd < SD_FDS ? ld_acq(&p->fds[fd]) : 0;
+}
+
+/* Store an entry and raise hi_fd. @fd in [0, SD_FDS). Does not touch slot refs. */
+void shm_ofd_set(struct sd_proc *p, int fd, sd_ofd o);
+/* Clear it. Return: what stood there (by exchange, so that two closers do not both get it). */
+sd_ofd shm_ofd_take(struct sd_proc *p, int fd);
+
+/* References of a slot. put returns true when the last one went: the caller sends SD_OP_CLOSE. */
+void shm_slot_get(const struct shm_seg *seg, uint32_t slot);
+bool shm_slot_put(const struct shm_seg *seg, uint32_t slot);
+
+/**
+ * shm_opentab_clone() - copy @from's table to @to, one more reference for each socket entry
+ * Engine, while the parent's forking thread waits for the answer. SHIM entries are copied as they are.
+ */
+void shm_opentab_clone(const struct shm_seg *seg, uint32_t from, uint32_t to);
+
+/* Engine: walk a dead process's table; calls @last(arg, slot, gen) for each socket whose last
+ * reference this was. The table is empty afterwards. */
+void shm_opentab_undo(const struct shm_seg *seg, uint32_t proc,
+		      void (*last)(void *arg, uint32_t slot, uint32_t gen), void *arg);
+
+#endif

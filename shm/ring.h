@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: MIT */
+/* shm/ring.h - command rings: many producers in one process, one worker as consumer
+ * Pairs:   producer st_rel(e.seq) with worker ld_acq(e.seq); worker st_rel(cons) with ld_acq(cons)
+ * Holds:   R1 an entry is copied once by the worker, then checked; R2 cons only the worker writes,
+ *          from a private copy: a program cannot move it
+ */
+#ifndef SHM_RING_H
+#define SHM_RING_H
+
+#include "shm/segment.h"
+
+/**
+ * shm_cmd_push() - publish one command; async-signal-safe, lock-free
+ * @cmd: seq is ignored
+ * Also sets this process's bit in the segment's dirty words (or_sc), which pairs with the worker's
+ * xchg_sc; the caller then looks at info->worker[].sleeping (ld_sc) and rings the doorbell.
+ * Return: 0, or -EAGAIN when the ring is full
+ */
+int shm_cmd_push(const struct shm_seg *seg, uint32_t proc, uint32_t worker, const struct sd_cmd *cmd);
+
+/* Worker's private view of one ring. */
+struct shm_cmd_reader {
+	uint32_t cons;
+};
+
+/* Copy out the next command. Return: true when there was one. */
+bool shm_cmd_pop(const struct shm_seg *seg, uint32_t proc, uint32_t worker,
+		 struct shm_cmd_reader *rd, struct sd_cmd *ret_cmd);
+
+#endif
