@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: MIT */
+/* core/arena.h - the engine's own memory that survives it: a memfd kept by the supervisor
+ * Flat arrays ("regions") of fixed-size records, found by index; header with magic, ABI id and the table
+ * of regions. Sparse: untouched records cost nothing. Region 0's record 0 and every record 0 is "none".
+ * Holds: R1 no pointer is ever stored; R2 the ABI id equals the hash of the layouts this binary was
+ *        built with, or the arena is refused with -EPROTO
+ */
+#ifndef CORE_ARENA_H
+#define CORE_ARENA_H
+
+#include <stdint.h>
+#include <stddef.h>
+
+#define ARENA_MAGIC	0x314e455241545344ull	/* "DSTAREN1" */
+
+enum arena_region {
+	AR_INTENT = 0,			/* struct arena_intent, one per worker */
+	AR_COUNTERS,			/* struct counters, one per worker */
+	AR_BOUND,			/* struct sock_bound (sock/) */
+	AR_LISTENER,			/* struct sock_listener (sock/) */
+	AR_TCB,				/* struct tcb (tcp/), split evenly among the workers */
+	AR_TW,				/* struct tcp_tw (tcp/), split evenly */
+	AR_UDP,				/* struct udp_sock (udp/) */
+	AR_NEIGH,			/* struct neigh_rec (link/) */
+	AR_ROUTE,			/* struct ip_route (ip/) */
+	AR_SEG,				/* struct seg_rec (engine/): which segments exist */
+	AR_PROC,			/* struct proc_rec (app/): attached programs */
+	AR_MAX
+};
+
+struct arena_region_def {
+	uint32_t elem_size, cnt;
+};
+
+struct arena_hdr {
+	uint64_t magic;
+	uint64_t abi_id;
+	uint32_t workers, regions;
+	uint64_t size;
+	struct { uint64_t off; uint32_t elem_size, cnt; } reg[AR_MAX];
+};
+
+/* What a worker is about to touch, written before touching it; at most one object needs repair. */
+struct arena_intent {
+	uint32_t kind;			/* enum obj_kind, 0 = nothing */
+	uint32_t idx;
+	uint64_t pkt_hash;		/* identifies the packet, for quarantine */
+	uint64_t count;
+	uint8_t pad[40];
+};
+
+struct arena {
+	uint8_t *base;
+	const struct arena_hdr *hdr;
+	int fd;
+};
+
+int arena_create(uint32_t workers, const struct arena_region_def defs[AR_MAX], uint64_t abi_id,
+		 struct arena *ret);
+/* Adopt an existing one. -EPROTO: not ours or another ABI. */
+int arena_map(int fd, uint64_t abi_id, struct arena *ret);
+void arena_unmap(struct arena *a);
+
+/* Record @idx of region @r, NULL when out of range or 0. */
+static inline void *arena_at(const struct arena *a, enum arena_region r, uint32_t idx)
+{
+	return idx - 1 < a->hdr->reg[r].cnt - 1 ?
+	       a->base + a->hdr->reg[r].off + (uint64_t)idx * a->hdr->reg[r].elem_size : NULL;
+}
+
+/* Free indices of [first, first + cnt) of one region; private to one worker, rebuilt after a crash. */
+struct idx_pool {
+	uint32_t first, cnt, bump;	/* bump: indices >= were never used */
+	uint32_t *stack;		/* sparse mapping */
+	uint32_t depth;
+	uint32_t used;
+};
+int idx_pool_init(struct idx_pool *p, uint32_t first, uint32_t cnt);
+void idx_pool_fini(struct idx_pool *p);
+uint32_t idx_alloc(struct idx_pool *p);		/* 0 = none left */
+void idx_free(struct idx_pool *p, uint32_t idx);
+
+#endif
