@@ -80,8 +80,18 @@ struct stack_msg {
 struct stack;
 typedef void (*stack_msg_fn)(struct stack *st, const struct stack_msg *msg);
 
+/* Whom a synchronous command's answer goes to; mbox 0 = nobody waits. */
+struct stack_reply_to {
+	uint16_t seg;
+	uint16_t rsv;
+	uint32_t mbox, rseq;
+};
+
 /* The way up and out, given by the engine or the simulator. */
 struct stack_up {
+	/* Answer a command, from any worker: err 0 or -errno, @len <= SD_REPLY_DATA. */
+	void (*reply)(struct stack *st, struct stack_reply_to to, int err, const void *data, uint32_t len);
+
 	/* Readiness of a socket changed: post to its subscribers, collect wake-ups. */
 	void (*event)(struct stack *st, struct sock_id id, uint32_t ev);
 	/* Return: false when the ring to @to is full (caller counts DROP_HANDOFF_FULL or retries). */

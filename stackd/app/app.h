@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: MIT */
+/* app/app.h - programs' side of the engine: attach, commands, notifications; the trust boundary
+ * Threads: app_poll/app_pending on each worker; attach, fork, detach on worker 0's control path, which
+ * tells the others by storing the segment last (st_rel) and, for removal, by messages that all answer.
+ */
+#ifndef APP_APP_H
+#define APP_APP_H
+
+#include "stackd/sock/sock.h"
+#include "stackd/tcp/tcp.h"
+#include "stackd/udp/udp.h"
+
+/* AR_PROC: an attached process. */
+struct app_proc {
+	uint16_t seg;
+	uint16_t idx;			/* struct sd_proc in the segment */
+	uint32_t gen;
+	uint32_t pid, uid, gid;		/* kernel's word (SO_PEERCRED) */
+	uint8_t live, low_ports, rsv[2];
+	char comm[32];
+	uint64_t fd_key;		/* its connection and eventfds in the supervisor's store */
+};
+
+int app_init(struct stack *st);
+void app_fini(struct stack *st);
+
+/* Take commands of all processes that have some, at most @budget. Return: commands handled. */
+unsigned app_poll(struct stack *st, unsigned budget);
+/* Sleep check: is any dirty word set? (ld_sc, after the sleeping word was swapped in) */
+bool app_pending(struct stack *st);
+
+/* The stack_up functions, for the engine to install. Wake-ups collected since the last call. */
+void app_event(struct stack *st, struct sock_id id, uint32_t ev);
+void app_reply(struct stack *st, struct stack_reply_to to, int err, const void *data, uint32_t len);
+struct app_wake { uint16_t seg; uint16_t rsv; uint32_t mbox; };
+unsigned app_take_wakes(struct stack *st, struct app_wake *wakes, unsigned max);
+
+/* ---- control path, worker 0's thread ---- */
+
+/* A new family: the segment is mapped already in st->segs[seg]. Mailboxes: reserves @cnt. */
+int app_attach(struct stack *st, uint16_t seg, const struct app_proc *who, uint32_t *ret_proc_rec);
+/* A child of @parent_rec: clones its open table. */
+int app_fork(struct stack *st, uint32_t parent_rec, uint32_t *ret_proc_rec);
+int app_mbox_alloc(struct stack *st, uint32_t proc_rec, uint32_t *mbox, unsigned cnt);
+/* The process died or left: undo its open table, close what was its alone, locks, claims, mailboxes.
+ * *ret_last: the family has no process left; the caller destroys the segment after app_seg_drain(). */
+void app_detach(struct stack *st, uint32_t proc_rec, bool *ret_last);
+/* Start dropping everything of a segment on all workers; true once no worker refers to it any more. */
+bool app_seg_drain(struct stack *st, uint16_t seg);
+void app_proc_walk(struct stack *st, void (*fn)(void *arg, uint32_t rec, const struct app_proc *p), void *arg);
+
+#endif

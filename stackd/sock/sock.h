@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: MIT */
+/* sock/sock.h - socket tables, bind, ports, listeners, the protocol switch; what transports and app share
+ *
+ * Who does what (DESIGN.md): worker 0 decides bind, listen and ports and owns AR_BOUND and AR_LISTENER;
+ * every worker has its own established table (ehash) and a replica of the listening table (lhash), so
+ * that packets never leave their worker. An object in service is named by slot_e.obj; the object names
+ * its slot by struct sock_id; both must agree or the command is bad.
+ *
+ * Life of a TCP socket:  ATTACH (slot only, obj 0, worker 0) -> BIND (AR_BOUND) -> LISTEN (AR_LISTENER,
+ * replicas) or CONNECT (worker 0 routes, picks the port, makes the AR_BOUND record that holds the whole
+ * tuple, then SMSG_CONNECT to the worker on whose queue replies arrive; that worker sets slot_e.worker and
+ * .obj). Accepted: the transport makes slot and TCB on the packet's worker. CLOSE: the transport lets go
+ * of the slot when nothing of it is needed any more: sock_slot_free().
+ */
+#ifndef SOCK_SOCK_H
+#define SOCK_SOCK_H
+
+#include "stackd/ip/ip.h"
+
+struct sock_tuple {
+	struct sd_addr laddr, raddr;
+	uint16_t lport, rport;		/* host order */
+};
+
+/* Credentials of the program that sent a command (kernel's word). */
+struct sock_cred {
+	uint32_t uid;
+	bool low_ports;			/* may bind below 1024 */
+};
+
+/* AR_BOUND: a hold on a port. Writer: worker 0. */
+struct sock_bound {
+	struct sock_tuple t;		/* raddr/rport zero unless it is an active connection's */
+	struct sock_id id;
+	uint32_t next;			/* chain of the port; rebuilt after a crash */
+	uint32_t uid;
+	uint8_t proto, family, reuse, v6only;
+	uint8_t state;			/* 0 free, 1 bound, 2 listening, 3 connected */
+	uint8_t autobound;
+	uint8_t rsv[2];
+};
+
+/* AR_LISTENER. Writer: worker 0; read by all while they hold it in their replica. */
+struct sock_listener {
+	struct sd_addr addr;
+	uint16_t port;
+	uint8_t proto, family, v6only, reuseport;
+	uint8_t live;
+	uint8_t rsv;
+	struct sock_id id;
+	uint32_t bound;			/* its AR_BOUND */
+	uint32_t backlog;		/* as clamped by somaxconn */
+	uint32_t accept_base;		/* ring of worker w = accept_base + w */
+	uint32_t acks;			/* worker 0: replicas that have answered */
+	struct stack_reply_to reply;	/* who waits for listen() */
+};
+
+int sock_init(struct stack *st);	/* after ip_init */
+void sock_fini(struct stack *st);
+
+/* ---- protocol switch (H6): one registration per (type, protocol) ---- */
+
+struct sock_cmd {			/* a command, decoded and checked by app */
+	struct sock_id id;
+	struct stack_reply_to reply;
+	struct sock_cred cred;
+	uint16_t op;			/* enum sd_op */
+	struct sd_addr addr;
+	uint16_t port;
+	uint32_t u32[3];
+	char str[9];			/* NUL-terminated */
+};
+
+/* Called on the worker that slot_e.worker names (worker 0 before CONNECT). @obj: slot_e.obj, checked by the
+ * callee against its own record. BIND, LISTEN, CONNECT, ... answer through st->up->reply themselves. */
+struct sock_ops {
+	const char *name;
+	uint8_t type, proto;		/* SOCK_STREAM + IPPROTO_TCP; proto 0 = default of the type */
+	void (*bind)(struct stack *st, const struct sock_cmd *c, uint32_t obj);
+	void (*listen)(struct stack *st, const struct sock_cmd *c, uint32_t obj);
+	void (*connect)(struct stack *st, const struct sock_cmd *c, uint32_t obj);
+	void (*disconnect)(struct stack *st, const struct sock_cmd *c, uint32_t obj);
+	void (*shutdown)(struct stack *st, const struct sock_cmd *c, uint32_t obj);
+	void (*close)(struct stack *st, const struct sock_cmd *c, uint32_t obj);
+	void (*kick)(struct stack *st, const struct sock_cmd *c, uint32_t obj, uint32_t pending);
+	void (*getinfo)(struct stack *st, const struct sock_cmd *c, uint32_t obj);
+	void (*setopt)(struct stack *st, const struct sock_cmd *c, uint32_t obj);
+	void (*getopt)(struct stack *st, const struct sock_cmd *c, uint32_t obj);
+};
+int sock_register(struct stack *st, const struct sock_ops *ops);
+/* Return: ops, or NULL with *ret_err -ESOCKTNOSUPPORT or -EPROTONOSUPPORT as Linux gives them. */
+const struct sock_ops *sock_find(struct stack *st, uint8_t type, uint8_t proto, int *ret_err);
+
+/* ---- generic parts that stream and datagram protocols call (worker 0) ---- */
+
+/* The whole of bind(): conflict rules, port 0, privileges, local address check; makes the AR_BOUND record,
+ * fills slot_e.laddr/lport and SD_E_BOUND. Return: 0 and the record, or -EADDRINUSE, -EADDRNOTAVAIL,
+ * -EACCES, -EINVAL, -ENOBUFS. */
+int sock_bind(struct stack *st, const struct sock_cmd *c, uint32_t *ret_bound);
+/* Route, source address, port (autobind), 4-tuple uniqueness. @bound: existing record or 0.
+ * *ret_worker: the worker that will get the replies. Return: 0 or connect()'s errno. */
+int sock_connect(struct stack *st, const struct sock_cmd *c, uint32_t bound, struct sock_tuple *ret_t,
+		 uint32_t *ret_bound, uint16_t *ret_worker, struct ip_route_res *ret_route);
+/* Any worker: the holder is gone (travels to worker 0). */
+void sock_bound_put(struct stack *st, uint32_t bound);
+
+/* listen(): makes the listener, replicates, answers when all workers have it. Backlog change on a live one. */
+void sock_listen(struct stack *st, const struct sock_cmd *c, uint32_t bound);
+/* Takes it out of all replicas, then frees record, rings and slot. */
+void sock_listen_close(struct stack *st, uint32_t listener);
+/* The transport's part on every worker when a replica comes or goes: abort embryonic and queued ones. */
+struct sock_listen_ops {
+	void (*up)(struct stack *st, uint32_t listener);
+	void (*down)(struct stack *st, uint32_t listener);
+};
+void sock_set_listen_ops(struct stack *st, uint8_t proto, const struct sock_listen_ops *ops);
+
+/* Best match (exact address before wildcard, reuseport by hash). Return: AR_LISTENER index or 0. */
+uint32_t sock_llookup(struct stack *st, uint8_t proto, const struct sock_tuple *t);
+
+/* ---- established table, this worker's; keyed SipHash of the tuple ---- */
+
+/* Objects of kinds OBJ_TCB and OBJ_TW start with their struct sock_tuple, so that the table can compare. */
+uint32_t sock_elookup(struct stack *st, const struct sock_tuple *t);		/* OBJ(kind, idx) or 0 */
+int sock_einsert(struct stack *st, const struct sock_tuple *t, uint32_t obj);	/* -EEXIST, -ENOMEM */
+void sock_eremove(struct stack *st, const struct sock_tuple *t, uint32_t obj);
+uint32_t sock_ecount(struct stack *st);
+
+/* ---- slots, this worker ---- */
+
+/* A fresh slot for an accepted connection in the listener's segment: options inherited, addresses filled,
+ * state as told, gen set last. Return: 0 or -ENOMEM. */
+int sock_slot_accept(struct stack *st, const struct sock_listener *l, const struct sock_tuple *t,
+		     uint32_t obj, struct sock_id *ret_id);
+/* Push it into the listener's ring of this worker and post IN. -EAGAIN: ring or backlog full. */
+int sock_accept_push(struct stack *st, uint32_t listener, struct sock_id id);
+/* Connections in this worker's ring not accepted yet. */
+uint32_t sock_accept_len(struct stack *st, uint32_t listener);
+/* The engine is done with the slot and the program has closed it: FIFOs destroyed, slot to its pool. */
+void sock_slot_free(struct stack *st, struct sock_id id);
+/* Both halves, NULL when gone or generation differs. */
+struct sd_slot_e *sock_slot_e(struct stack *st, struct sock_id id);
+struct sd_slot_p *sock_slot_p(struct stack *st, struct sock_id id);
+/* Set an asynchronous error (err, err_seq) and post ERR with @ev. */
+void sock_set_err(struct stack *st, struct sock_id id, int err, uint32_t ev);
+
+/* What the ICMP side of transports and show need. */
+void sock_bound_walk(struct stack *st, void (*fn)(void *arg, uint32_t idx, const struct sock_bound *b), void *arg);
+
+#endif

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: MIT */
+/* tcp/tcp.h - TCP as the other rooms see it; everything else is in tcp_int.h */
+#ifndef TCP_TCP_H
+#define TCP_TCP_H
+
+#include "stackd/sock/sock.h"
+
+/* Sizes for the arena (AR_TCB, AR_TW); struct tcb is pointer-free, <= 448 bytes, starts with its tuple. */
+uint32_t tcp_tcb_size(void);
+uint32_t tcp_tw_size(void);
+
+/* Registers with ip (protocol 6), sock (SOCK_STREAM) and the wheel. After sock_init. */
+int tcp_init(struct stack *st);
+void tcp_fini(struct stack *st);
+
+/* End of a loop: everything that this loop's packets and commands have made due: delayed output, one ACK
+ * per connection. Before link_flush(). */
+void tcp_flush(struct stack *st);
+
+/* For show sockets: every TCB and TIME_WAIT entry of this worker. */
+struct tcp_show {
+	struct sock_tuple t;
+	struct sock_id id;		/* slot 0 = orphan */
+	const char *state;
+	uint32_t sndq, rcvq;		/* bytes: unacknowledged, unread */
+	uint64_t bytes_in, bytes_out;
+	uint32_t cwnd, ssthresh, srtt_us, rto_us, mss, retrans;
+	const char *cc;
+	uint8_t timer;			/* as /proc/net/tcp: 0 none 1 rto 2 keepalive 3 timewait 4 persist */
+};
+void tcp_walk(struct stack *st, void (*fn)(void *arg, const struct tcp_show *), void *arg);
+uint32_t tcp_tcb_used(struct stack *st);
+uint32_t tcp_tw_used(struct stack *st);
+
+/* A program's segment is going away: abort (RST) all its connections now. */
+void tcp_seg_gone(struct stack *st, uint16_t seg);
+
+#endif

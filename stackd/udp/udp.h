@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: MIT */
+/* udp/udp.h - UDP as the other rooms see it */
+#ifndef UDP_UDP_H
+#define UDP_UDP_H
+
+#include "stackd/sock/sock.h"
+
+uint32_t udp_sock_size(void);		/* AR_UDP */
+int udp_init(struct stack *st);		/* registers with ip (17) and sock (SOCK_DGRAM) */
+void udp_fini(struct stack *st);
+struct udp_show {
+	struct sock_tuple t;
+	struct sock_id id;
+	uint32_t rcvq, drops;
+	uint16_t worker;
+};
+void udp_walk(struct stack *st, void (*fn)(void *arg, const struct udp_show *), void *arg);
+void udp_seg_gone(struct stack *st, uint16_t seg);
+
+#endif
