@@ -33,6 +33,9 @@ struct pl_mbox {
 	uint32_t mbox;			/* index in the segment */
 	int efd;			/* eventfd the engine writes; one of the shim's own fds */
 };
+/* By mailbox index: the present number of its eventfd. It differs from pl_mbox.efd after the program
+ * has dup2()ed onto it; so read the number here right before each use. */
+extern int pl_efd[SD_MAX_MBOXES];
 
 /* The attachment of this process; one, process-wide. */
 struct pl_state {
@@ -122,6 +125,10 @@ int pl_rpc(uint32_t worker, struct sd_cmd *cmd, void *data, size_t max, size_t *
  * epoll sets, as the kernel does when the last fd of a description goes. */
 void pl_epoll_fd_closed(int fd, sd_ofd ofd);
 void pl_epoll_fork_child(void);
+/* @fd stays open but turned from a stackd socket into a plain kernel fd (connect() or bind() to an
+ * address that is not stackd's): its registrations go on with the kernel. The open-table entry is
+ * cleared already; @ofd is what stood there. */
+void pl_epoll_fd_fallback(int fd, sd_ofd ofd);
 
 /* ---- fork.c ---- */
 /* A new mailbox from the stock; the stock is refilled by CTL_MBOX. Return: 0 or -errno. */

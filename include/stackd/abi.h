@@ -165,6 +165,7 @@ static_assert(offsetof(struct sd_slot_e, rx) == 128, "writer: worker");
 #define SD_P_PLACEHOLD	(1u << 6)	/* fd is a dup of a placeholder: never use it for I/O */
 #define SD_P_V6ONLY	(1u << 7)
 #define SD_P_BOUND_PORT	(1u << 8)	/* bound explicitly (bind() with a port, or autobind) */
+#define SD_P_CONNECTING	(1u << 9)	/* connect() began and has not yet told its outcome */
 
 /* One subscription to a slot's readiness: bit = which bit of which mailbox. 0 = empty. */
 typedef uint64_t sd_sub;

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: MIT */
+/* preload/real.h - the real functions behind the wrappers
+ * Holds:   every member is callable at any time, also before the shim's constructor has run: it
+ *          starts as a function that resolves all members and then calls the real one
+ */
+#ifndef PRELOAD_REAL_H
+#define PRELOAD_REAL_H
+
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stddef.h>
+#include <sys/epoll.h>
+#include <sys/ioctl.h>
+#include <sys/select.h>
+#include <sys/sendfile.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+#include <time.h>
+#include <unistd.h>
+
+#define PL_EXPORT __attribute__((visibility("default")))
+
+struct pl_real {
+#define PL_CALL(ret, name, params, args) ret(*name) params;
+#include "preload/calls.def"
+#undef PL_CALL
+};
+extern struct pl_real real;
+
+#endif
