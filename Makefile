@@ -24,7 +24,7 @@ obj = $(patsubst %.c,$(B)/obj/%.o,$(1))
 CORE_SRC   := $(call src,$(CORE_ROOMS))
 ENGINE_SRC := $(call src,$(ENGINE_ROOMS))
 PRELOAD_SRC := $(wildcard preload/*.c shm/*.c)
-CTL_SRC    := $(filter-out stackctl/stackrun.c,$(wildcard stackctl/*.c))
+CTL_SRC    := $(strip $(filter-out stackctl/stackrun.c,$(wildcard stackctl/*.c)))
 
 ENGINE_LIBS := -luring -lnuma -lhwloc -lseccomp -lcap-ng -lbpf -lmnl -ljansson -lpthread
 CTL_LIBS    := -ljansson
@@ -33,7 +33,7 @@ UNIT_ROOMS := $(patsubst tests/unit/%,%,$(filter-out %.c %.h %.md,$(wildcard tes
 UNIT_BINS  := $(patsubst %,$(B)/tests/unit-%,$(UNIT_ROOMS))
 
 .PHONY: all clean
-all: $(B)/libstackcore.a $(if $(ENGINE_SRC),$(B)/stackd) \
+all: $(B)/libstackcore.a $(if $(filter %/main.c,$(ENGINE_SRC)),$(B)/stackd) \
      $(if $(wildcard preload/*.c),$(if $(SAN),,$(B)/libstackd.so)) \
      $(if $(CTL_SRC),$(B)/stackctl) $(if $(wildcard stackctl/stackrun.c),$(B)/stackrun)
 
@@ -65,6 +65,7 @@ $(B)/stackrun: $(B)/obj/stackctl/stackrun.o
 define unit_rule
 $(B)/tests/unit-$(1): $$(call obj,$$(wildcard tests/unit/$(1)/*.c)) \
 	$$(if $$(filter app engine supervisor ctl,$(1)),$$(call obj,$$(filter-out %/main.c,$(ENGINE_SRC)))) \
+	$$(if $$(filter preload,$(1)),$$(call obj,$(wildcard preload/*.c))) \
 	$(B)/libstackcore.a
 	@mkdir -p $$(@D)
 	$(CC) $(LDSAN) -o $$@ $$^ -lcriterion $(ENGINE_LIBS)
