@@ -120,10 +120,23 @@ int pl_wait(uint32_t slot, uint32_t ev, int timeout_ms, int kern_fd);
  */
 int pl_rpc(uint32_t worker, struct sd_cmd *cmd, void *data, size_t max, size_t *ret_len);
 
+/* fork.c, in the child: the thread's mailbox is the parent's. */
+void pl_wait_fork_child(void);
+
 /* ---- epoll.c, poll.c: hooks that fd.c calls ---- */
 /* @fd (a socket or an epoll fd of ours) is about to be closed or replaced: forget it in this process's
  * epoll sets, as the kernel does when the last fd of a description goes. */
 void pl_epoll_fd_closed(int fd, sd_ofd ofd);
+/* Socket @fd (entry @ofd, already taken from the open table) goes on as a plain kernel socket: its
+ * members in epoll sets become kernel members. Once per fd number that named the slot. */
+void pl_epoll_fd_fallback(int fd, sd_ofd ofd);
+/* SD_P_HYBRID of @slot was set or cleared: watch its kernel side in the epoll sets, too, or no more. */
+void pl_epoll_hybrid(uint32_t slot);
+/* dup(), dup2() ... of an epoll fd: fd.c copies the open-table entry as it is, nothing else. */
+
+/* Around fork: prepare before, parent or child after it. Between them no set is half changed. */
+void pl_epoll_fork_prepare(void);
+void pl_epoll_fork_parent(void);
 void pl_epoll_fork_child(void);
 /* @fd stays open but turned from a stackd socket into a plain kernel fd (connect() or bind() to an
  * address that is not stackd's): its registrations go on with the kernel. The open-table entry is
