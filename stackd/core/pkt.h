@@ -7,6 +7,8 @@
  * Checksum contract (SPEC U2), the only place that defines it:
  *   receive  NONE         nobody looked: software must verify
  *            UNNECESSARY  the device verified the transport checksum (or the packet never left the host)
+ *                         csum_start != 0: the field at csum_start + csum_off holds only the
+ *                         pseudo-header sum, as for PARTIAL; whoever sends the packet on must say so
  *            COMPLETE     csum holds the ones' complement sum from l4_off to the end
  *   send     NONE         complete and final
  *            PARTIAL      the field at csum_start + csum_off holds the pseudo-header sum; device or
@@ -54,6 +56,8 @@ struct pkt {
 	uint8_t ecn_ttl_rsv;
 	uint32_t hash;			/* RSS hash, 0 = none */
 	uint64_t rx_us;			/* stack->now_us when it arrived */
+	struct pkt *merged;		/* packets whose bytes are in frag[] (GRO), linked by next: they
+					 * are freed with this one (stack_pkt_free) */
 	void *owner;			/* free for the current owner (e.g. neighbour queue) */
 	struct iovec frag[PKT_FRAGS];
 };
@@ -66,7 +70,13 @@ static inline uint8_t *pkt_l4(const struct pkt *p) { return p->buf + p->l4_off; 
 uint8_t *pkt_pull(struct pkt *p, uint32_t n);
 uint8_t *pkt_push(struct pkt *p, uint32_t n);
 
+/* Bytes [off, off + len) of the packet, counted from data, wherever they lie. The range must be inside. */
+void pkt_copy_out(const struct pkt *p, uint32_t off, void *dst, uint32_t len);
+
 struct pkt_pool;			/* per worker; opaque */
+/* A copy in one piece that borrows nothing: bytes from data on, offsets and offload fields kept.
+ * NULL: pool empty, or longer than any buffer. For packets that must wait (frags are borrowed). */
+struct pkt *pkt_copy_linear(struct pkt_pool *pool, const struct pkt *p);
 struct pkt_pool_conf {
 	uint32_t small_cnt, big_cnt;
 	int numa_node;			/* -1 = any */

@@ -67,6 +67,7 @@ enum stack_msg_kind {
 	SMSG_BOUND_PUT,			/* to worker 0: connection is gone, drop its hold on the port */
 	SMSG_NEIGH,			/* link: address + MAC for every worker */
 	SMSG_NEIGH_WANT,		/* to worker 0: resolve this address */
+	SMSG_ARP,			/* to worker 0: an ARP packet, by value */
 	SMSG_MAX
 };
 struct stack_msg {

@@ -14,6 +14,8 @@
 #define NIC_F_RX_CSUM	(1u << 2)	/* sets UNNECESSARY or COMPLETE */
 #define NIC_F_GRO	(1u << 3)	/* delivers merged frames (gso_size set) */
 
+#define NIC_F_USO	(1u << 4)	/* takes PKT_GSO_UDP */
+
 struct nic;
 struct nic_ops {
 	const char *name;
@@ -23,6 +25,9 @@ struct nic_ops {
 	void (*tx)(struct nic *nic, struct stack *st, struct pkt **pkts, unsigned cnt);
 	/* fd that polls readable when rx would return something, -1 = none (in-memory). */
 	int (*rx_fd)(struct nic *nic);
+	/* When rx wants to be called although rx_fd is silent (held packets), st->now_us based; UINT64_MAX
+	 * = never. NULL = never. link/ arms a timer for it. */
+	uint64_t (*next_us)(struct nic *nic);
 	void (*close)(struct nic *nic);
 };
 
