@@ -225,7 +225,7 @@ struct sd_slot_p {
 	uint64_t tx_lock, rx_lock;
 	uint64_t sub_lock;		/* guards changes of the subscriptions; the engine reads without */
 	uint32_t sub_ext;		/* program chunk with SD_SUBS_EXT more subscriptions, 0 = none */
-	uint32_t rsv1;
+	uint32_t sub_seq;		/* both: add_sc() after a change; the engine's or_sc(0) pairs */
 	sd_sub subs[SD_SUBS_INLINE];
 	uint64_t kern_ino;		/* inode of the kernel socket behind the fd: identity for holders */
 
@@ -255,7 +255,7 @@ struct sd_mbox {
 	uint32_t sleeping;		/* writers: consumer; poster ASLEEP -> AWAKE by cas_sc() */
 	uint32_t proc;			/* owner, index of sd_proc */
 	uint32_t rseq;			/* last reply sequence that the consumer asked for */
-	uint32_t rsv;
+	uint32_t cursor;		/* bit where the next take begins; writer: consumer */
 	uint64_t top[4];
 	uint64_t pad[2];
 	uint64_t mid[SD_MBOX_BITS / 64 / 64];
@@ -357,9 +357,10 @@ static_assert(sizeof(struct sd_proc) <= SD_PROC_STRIDE, "fits");
 
 /* ---- accept rings ------------------------------------------------------------------------- */
 
-/* Claim word: 0 = free for the engine, READY = waiting, else proc << 32 | proc gen while an acceptor
- * installs it; it stores 0 when the fd stands in its open table. The engine sets READY again for
- * entries that a dead process had claimed. */
+/* Claim word: 0 = free for the engine, READY = waiting, else SD_CLAIM() while an acceptor installs
+ * it; it stores 0 when the fd stands in its open table. The engine sets READY again for entries that
+ * a dead process had claimed. cons only moves over FREE entries, and the engine pushes while
+ * prod - cons < N and the entry is FREE: a claimed or re-queued entry is always in [cons, prod). */
 #define SD_CLAIM_FREE	0ull
 #define SD_CLAIM_READY	1ull
 #define SD_CLAIM(proc, gen) ((uint64_t)(gen) << 32 | (uint64_t)(proc) << 8 | 2ull)
@@ -400,11 +401,16 @@ struct sd_seg_rw {
 	uint16_t major, minor;
 	uint32_t seg;
 	struct sd_geometry geo;
-	uint64_t pad[7];
+	uint64_t pad;
+	/* Where a free chunk or slot is likely, as bitmap word; writers: all, hints only. */
+	uint32_t chunk_hint, slot_hint;
+	uint64_t pad1[7];
 	/* Which processes have commands: producer or_sc() after publishing, worker xchg_sc(0). */
 	uint64_t dirty[SD_MAX_WORKERS][SD_MAX_PROCS / 64];
 	uint64_t mbox_used[SD_MAX_MBOXES / 64];		/* engine hands mailboxes out; copy for show */
 };
+static_assert(offsetof(struct sd_seg_rw, chunk_hint) == 64, "writer: all");
+static_assert(offsetof(struct sd_seg_rw, dirty) == 128, "lines of their own");
 
 #define SD_ALIGN_UP(v, a) (((uint64_t)(v) + (a) - 1) / (a) * (a))
 #define SD_PAGE		4096ull
