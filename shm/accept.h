@@ -1,22 +1,36 @@
 /* SPDX-License-Identifier: MIT */
 /* shm/accept.h - accept rings: one worker as producer, any number of acceptors
- * Pairs:   worker st_rel(prod) with acceptor ld_acq(prod); claim by cas_sc both ways
+ * Pairs:   worker st_rel(claim = READY), st_rel(prod) with acceptor ld_acq(prod), cas_sc(claim);
+ *          acceptor xchg_sc(claim = FREE) with worker ld_acq(claim)
+ * Holds:   Q1 cons moves only over FREE entries, and the worker keeps prod - cons <= N: each entry
+ *             that is READY or claimed lies in [cons, prod), whoever died
+ *          Q2 a position below prod whose entry is FREE stays so until cons has passed it
+ *          Q3 the worker's position is private; what programs write (cons, claims, slot, gen) can
+ *             only make their own ring look full or empty. It checks slots it gets back
+ * After a kill the engine undoes the dead process's open table first and then reaps the rings: an
+ * entry whose fd had been installed, but not its claim removed, is queued again with a generation
+ * that is no longer its slot's. Acceptors drop such entries (claim, compare gen with slot_e.gen,
+ * done).
  */
 #ifndef SHM_ACCEPT_H
 #define SHM_ACCEPT_H
 
 #include "shm/segment.h"
 
-/* Worker's private view. */
+/* Worker's private view; zero-initialised with the ring. */
 struct shm_accept_prod {
 	uint32_t prod;
+	uint32_t back;			/* entries that take_back has looked at, from the oldest */
 };
 
-/* Return: 0, or -EAGAIN while the entry at prod is not FREE (ring full, or an acceptor is slow). */
+/* Empty the ring for a new listener. Engine, while no acceptor knows it. */
+void shm_accept_reset(struct sd_accept_ring *r, struct shm_accept_prod *p);
+/* Return: 0, or -EAGAIN while N entries lie above cons (ring full, or an acceptor is slow). */
 int shm_accept_push(struct sd_accept_ring *r, struct shm_accept_prod *p, uint32_t slot, uint32_t gen);
 /* Connections waiting (READY), as the engine sees them; O(entries between cons and prod), bounded. */
 uint32_t shm_accept_len(struct sd_accept_ring *r, const struct shm_accept_prod *p);
-/* Engine: take back READY entries, for a listener that closes. Return: true and one entry. */
+/* Engine: take back one READY entry, for a listener that closes; the caller checks the slot.
+ * Return: true and one entry; false when a pass found no more (the next call begins anew). */
 bool shm_accept_take_back(struct sd_accept_ring *r, struct shm_accept_prod *p, uint32_t *ret_slot,
 			  uint32_t *ret_gen);
 /* Engine: entries claimed by @proc/@gen and not installed become READY again. Return: how many. */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* shm/pool.h - chunk and slot allocation; each side from its own pool
  * Program side: a shared bitmap (1 = free) in the RW memfd. A process takes a whole word (64 chunks)
- * into its magazine by xchg and serves from there; who frees sets bits by or_sc(). The engine may
+ * into its magazine by xchg and serves from there; who frees sets bits by or_sc(). The search starts
+ * at a shared hint that every free lowers, so that pages in use stay few. The engine may
  * free into it (after CLOSE, or to trim an idle FIFO) but never allocates from it.
  * Engine side: struct shm_epool, private to one worker: spans of 64 from a counter shared by the
  * workers, and a stack of what came back. Nothing of it is in shared memory; after a crash it is
@@ -19,7 +20,6 @@
 struct shm_magazine {
 	uint64_t bits;			/* 1 = free and ours */
 	uint32_t word;			/* index of the bitmap word the bits came from */
-	uint32_t hint;			/* where to look next */
 };
 
 /* Set all bits free (chunk 0 and slot 0 excepted). Engine, at creation. */
@@ -29,6 +29,8 @@ void shm_pool_init(const struct shm_seg *seg);
 uint32_t shm_pchunk_alloc(const struct shm_seg *seg, struct shm_magazine *mag);
 /* Any side, any time; an index out of range is ignored. */
 void shm_pchunk_free(const struct shm_seg *seg, uint32_t chunk);
+/* The same by the magazine's owner: what came from its word goes back into it. @mag may be NULL. */
+void shm_pchunk_put(const struct shm_seg *seg, struct shm_magazine *mag, uint32_t chunk);
 /* Give the magazine's rest back (thread exit, fork child with a copied magazine just zeroes it). */
 void shm_magazine_flush(const struct shm_seg *seg, struct shm_magazine *mag);
 /* Number of free chunks / slots in the bitmap, magazines not counted (for tests and show). */
@@ -47,11 +49,11 @@ struct shm_espan {			/* shared by the workers of one engine, one per segment */
 
 struct shm_epool {			/* one per worker and segment; caller's storage */
 	struct shm_espan *span;		/* borrows */
-	uint32_t *chunks;		/* stack; grows by mmap, never on the heap of the data path */
+	uint32_t *chunks;		/* stack; sparse map with room for every index */
 	uint32_t *slots;
 	uint32_t chunk_cnt, slot_cnt;	/* on the stacks */
 	uint32_t chunk_used, slot_used;	/* out in the world */
-	uint32_t chunk_max, slot_max;	/* limits, e.g. memory budget of the program */
+	uint32_t chunk_max, slot_max;	/* limits on *_used, e.g. memory budget; init sets none */
 };
 
 void shm_espan_init(struct shm_espan *span);
@@ -59,6 +61,7 @@ void shm_espan_init(struct shm_espan *span);
 int shm_epool_init(struct shm_epool *p, struct shm_espan *span);
 void shm_epool_fini(struct shm_epool *p);
 uint32_t shm_echunk_alloc(struct shm_epool *p);		/* 0 = none left or over budget */
+/* Both frees ignore an index out of range, and one more than can be out. */
 void shm_echunk_free(struct shm_epool *p, uint32_t chunk);
 uint32_t shm_eslot_alloc(struct shm_epool *p);		/* in [SD_SLOTS_P, SD_SLOTS), 0 = none */
 void shm_eslot_free(struct shm_epool *p, uint32_t slot);

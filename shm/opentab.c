@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: MIT */
+/* shm/opentab.c - open tables and slot references
+ * A slot's reference count is the number of open-table entries that name it, over all processes of
+ * the family. An entry is counted before it is stored and discounted after it was taken out, so
+ * that a kill in between leaves a count too high (a slot kept too long), never too low. The counts
+ * are program-written: the engine uses them to learn that nothing is left, and checks the slot.
+ * Threads: the owning process; the engine while the owner waits for a fork, or is dead
+ */
+#include "shm/opentab.h"
+
+void shm_ofd_set(struct sd_proc *p, int fd, sd_ofd o)
+{
+	uint32_t hi = ld_rlx(&p->hi_fd);
+
+	if ((unsigned)fd >= SD_FDS)
+		return;
+	while (hi <= (uint32_t)fd && !cas_sc(&p->hi_fd, &hi, (uint32_t)fd + 1))
+		;
+	st_rel(&p->fds[fd], o);		/* pairs with ld_acq in shm_ofd_get() */
+}
+
+sd_ofd shm_ofd_take(struct sd_proc *p, int fd)
+{
+	if ((unsigned)fd >= SD_FDS || !ld_rlx(&p->fds[fd]))
+		return 0;
+	return xchg_sc(&p->fds[fd], 0);
+}
+
+void shm_slot_get(const struct shm_seg *seg, uint32_t slot)
+{
+	struct sd_slot_p *sp = shm_slot_p(seg, slot);
+
+	if (sp)
+		add_sc(&sp->refs, 1);
+}
+
+bool shm_slot_put(const struct shm_seg *seg, uint32_t slot)
+{
+	struct sd_slot_p *sp = shm_slot_p(seg, slot);
+	uint32_t refs = sp ? ld_rlx(&sp->refs) : 0;
+
+	while (refs)
+		if (cas_sc(&sp->refs, &refs, refs - 1))
+			return refs == 1;
+	return false;
+}
+
+/* Entries that may be in use; hi_fd is program-written. */
+static int table_len(const struct sd_proc *p)
+{
+	uint32_t hi = ld_acq(&p->hi_fd);
+
+	return (int)(hi < SD_FDS ? hi : SD_FDS);
+}
+
+void shm_opentab_clone(const struct shm_seg *seg, uint32_t from, uint32_t to)
+{
+	struct sd_proc *src = shm_proc(seg, from), *dst = shm_proc(seg, to);
+	int fd, n;
+	sd_ofd o;
+
+	if (!src || !dst)
+		return;
+	n = table_len(src);
+	for (fd = 0; fd < n; fd++) {
+		o = shm_ofd_get(src, fd);
+		if (!o)
+			continue;
+		if (SD_OFD_KIND(o) == SD_OFD_SOCK)
+			shm_slot_get(seg, SD_OFD_IDX(o));
+		shm_ofd_set(dst, fd, o);
+	}
+}
+
+void shm_opentab_undo(const struct shm_seg *seg, uint32_t proc,
+		      void (*last)(void *arg, uint32_t slot, uint32_t gen), void *arg)
+{
+	struct sd_proc *p = shm_proc(seg, proc);
+	int fd, n = p ? table_len(p) : 0;
+	sd_ofd o;
+
+	for (fd = 0; fd < n; fd++) {
+		o = shm_ofd_take(p, fd);
+		if (SD_OFD_KIND(o) != SD_OFD_SOCK)
+			continue;
+		if (shm_slot_put(seg, SD_OFD_IDX(o)))
+			last(arg, SD_OFD_IDX(o), SD_OFD_GEN(o));
+	}
+	if (p)
+		st_rlx(&p->hi_fd, 0);
+}

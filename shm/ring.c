@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: MIT */
+/* shm/ring.c - command rings
+ * Positions are free-running 32-bit counters; the ring's size divides 2^32, so position p is always
+ * entry p % N and p - cons is the fill level across the wrap. An entry carries its position + 1:
+ * what an earlier lap left there never looks like this lap's entry.
+ * Pairs and invariants: see ring.h
+ * Threads: push any thread of the process, signal handlers included; pop the ring's worker
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "shm/ring.h"
+
+static_assert((SD_CMD_ENTRIES & (SD_CMD_ENTRIES - 1)) == 0, "positions wrap with the ring");
+
+int shm_cmd_push(const struct shm_seg *seg, uint32_t proc, uint32_t worker, const struct sd_cmd *cmd)
+{
+	struct sd_cmd_ring *r = shm_cmd_ring(seg, proc, worker);
+	struct sd_cmd *e;
+	uint32_t pos, cons;
+
+	if (!r)
+		return -EINVAL;
+	pos = ld_rlx(&r->reserve);
+	do {
+		cons = ld_acq(&r->cons);	/* pairs with st_rel in reader_next() */
+		if (pos - cons >= SD_CMD_ENTRIES)
+			return -EAGAIN;
+	} while (!cas_sc(&r->reserve, &pos, pos + 1));
+
+	e = &r->e[pos % SD_CMD_ENTRIES];
+	memcpy(&e->op, &cmd->op, sizeof(*e) - offsetof(struct sd_cmd, op));
+	st_rel(&e->seq, pos + 1);		/* pairs with ld_acq in take_at() */
+	or_sc(&shm_rw_hdr(seg)->dirty[worker][proc / 64], 1ull << proc % 64);
+	return 0;
+}
+
+/* Copy the entry at @pos when it has been published. */
+static bool take_at(const struct sd_cmd_ring *r, uint32_t pos, struct sd_cmd *ret_cmd)
+{
+	const struct sd_cmd *e = &r->e[pos % SD_CMD_ENTRIES];
+
+	if (ld_acq(&e->seq) != pos + 1)		/* pairs with st_rel in shm_cmd_push() */
+		return false;
+	*ret_cmd = *e;
+	return true;
+}
+
+/* The entry at cons is done with: move on, also over what was taken ahead. */
+static void reader_next(struct sd_cmd_ring *r, struct shm_cmd_reader *rd)
+{
+	do {
+		rd->cons++;
+		rd->taken >>= 1;
+	} while (rd->taken & 1);
+	st_rel(&r->cons, rd->cons);		/* pairs with ld_acq in shm_cmd_push() */
+}
+
+bool shm_cmd_pop(const struct shm_seg *seg, uint32_t proc, uint32_t worker,
+		 struct shm_cmd_reader *rd, struct sd_cmd *ret_cmd)
+{
+	struct sd_cmd_ring *r = shm_cmd_ring(seg, proc, worker);
+	uint32_t i, n;
+
+	if (!r)
+		return false;
+	if (take_at(r, rd->cons, ret_cmd)) {
+		reader_next(r, rd);
+		return true;
+	}
+	n = ld_rlx(&r->reserve) - rd->cons;
+	if (n > SHM_CMD_AHEAD)
+		n = SHM_CMD_AHEAD;
+	for (i = 1; i < n; i++) {
+		if (rd->taken >> i & 1 || !take_at(r, rd->cons + i, ret_cmd))
+			continue;
+		rd->taken |= 1ull << i;
+		return true;
+	}
+	return false;
+}
