@@ -72,9 +72,79 @@ $(B)/tests/unit-$(1): $$(call obj,$$(wildcard tests/unit/$(1)/*.c)) \
 endef
 $(foreach r,$(UNIT_ROOMS),$(eval $(call unit_rule,$(r))))
 
-.PHONY: test-unit
-test-unit: $(UNIT_BINS)
-	@set -e; for t in $(UNIT_BINS); do $$t; done
+# Stress and fuzz programs: one per file. The simulator: one program.
+STRESS_BINS := $(patsubst tests/stress/%.c,$(B)/tests/stress-%,$(wildcard tests/stress/*.c))
+FUZZ_BINS   := $(patsubst tests/fuzz/fuzz_%.c,$(B)/tests/fuzz-%,$(wildcard tests/fuzz/fuzz_*.c))
+SIM_BIN     := $(if $(wildcard tests/sim/*.c),$(B)/tests/sim)
+TEST_BINS   := $(UNIT_BINS) $(STRESS_BINS) $(FUZZ_BINS) $(SIM_BIN)
+
+$(B)/tests/stress-%: $(B)/obj/tests/stress/%.o $(B)/libstackcore.a
+	@mkdir -p $(@D)
+	$(CC) $(LDSAN) -o $@ $^ -lpthread
+
+$(B)/tests/fuzz-%: $(B)/obj/tests/fuzz/fuzz_%.o $(B)/libstackcore.a
+	@mkdir -p $(@D)
+	$(CC) $(LDSAN) -o $@ $^ $(ENGINE_LIBS)
+
+$(B)/tests/sim: $(call obj,$(wildcard tests/sim/*.c)) $(B)/libstackcore.a
+	@mkdir -p $(@D)
+	$(CC) $(LDSAN) -o $@ $^ $(ENGINE_LIBS)
+
+# ---- tests: each suite alone, or all of them by `make test` ----
+# Sub-makes see the tools that `deps` has just installed.
+SUB := +@$(MAKE) --no-print-directory -j2
+RUN := @python3 tests/run.py
+
+.PHONY: deps deps-run tests test run soak
+.PHONY: test-style test-unit test-stress test-sim test-fuzz test-apps test-fault test-sanitize
+deps:
+	@scripts/deps.sh test
+deps-run:
+	@scripts/deps.sh run
+
+tests: all $(TEST_BINS)
+
+test: deps
+	$(SUB) -s tests
+	$(SUB) -s SAN=address tests
+	$(SUB) -s SAN=thread stress-bins
+	$(RUN) style unit stress sim fuzz apps fault sanitize
+
+.PHONY: stress-bins
+stress-bins: $(STRESS_BINS)
+
+test-style:
+	$(RUN) style
+test-unit: deps
+	$(SUB) -s tests
+	$(RUN) unit
+test-stress: deps
+	$(SUB) -s tests
+	$(RUN) stress
+test-sim: deps
+	$(SUB) -s tests
+	$(RUN) sim
+test-fuzz: deps
+	$(SUB) -s tests
+	$(RUN) fuzz
+test-apps: deps
+	$(SUB) -s tests
+	$(RUN) apps
+test-fault: deps
+	$(SUB) -s tests
+	$(RUN) fault
+test-sanitize: deps
+	$(SUB) -s tests
+	$(SUB) -s SAN=address tests
+	$(SUB) -s SAN=thread stress-bins
+	$(RUN) sanitize
+soak: deps
+	$(SUB) -s tests
+	$(RUN) soak
+
+run: deps-run
+	$(SUB) -s all
+	@python3 scripts/demo.py
 
 clean:
 	rm -rf build

@@ -15,42 +15,43 @@ import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 os.chdir(ROOT)
-B = os.environ.get("STK_BUILD", "build")
 PY = "/usr/bin/python3" if os.path.exists("/usr/bin/python3") else "python3"
 
 
-def unit():
-    return [(b, [b, "--tap", "-j2"], 120) for b in sorted(glob.glob(f"{B}/tests/unit-*"))
-            if os.access(b, os.X_OK) and not b.endswith(".d")]
-
-
-def plain(kind, limit):
-    return [(b, [b], limit) for b in sorted(glob.glob(f"{B}/tests/{kind}-*"))
-            if os.access(b, os.X_OK) and not b.endswith(".d")]
+def programs(kind, limit, variant="", args=()):
+    """Built test programs of one kind; variant: "" | "address" | "thread"."""
+    return [(p, [p, *args], limit, variant) for p in sorted(glob.glob(f"{B(variant)}/tests/{kind}*"))
+            if os.access(p, os.X_OK) and not p.endswith(".d")]
 
 
 def files(folder, limit):
-    return [(f, [PY, f], limit) for f in sorted(glob.glob(f"tests/{folder}/test_*.py"))]
+    return [(f, [PY, f], limit, "") for f in sorted(glob.glob(f"tests/{folder}/test_*.py"))]
 
 
-def style():
-    return [(f, [PY, f], 60) for f in sorted(glob.glob("tests/style/check_*.py"))]
+def B(variant):
+    return os.path.join("build", variant) if variant else "build"
+
+
+def sanitize():
+    """ASan+UBSan: unit, stress, fuzz, and the engine under a named part of the program tests; TSan: stress."""
+    apps = [("apps/test_nginx.py", ["keepalive", "close", "lossy"]), ("apps/test_python.py", []),
+            ("apps/test_redis.py", ["pipelined"]), ("fault/test_bad_input.py", [])]
+    return (programs("unit-", 240, "address", ["--tap", "-j2"]) + programs("stress-", 240, "address") +
+            programs("fuzz-", 240, "address") +
+            [(f"tests/{f}", [PY, f"tests/{f}", *a], 240, "address") for f, a in apps] +
+            programs("stress-", 240, "thread"))
 
 
 SUITES = {
-    "style": style,
-    "unit": unit,
-    "stress": lambda: plain("stress", 120),
-    "sim": lambda: [(f"{B}/tests/sim", [f"{B}/tests/sim"], 300)],
-    "fuzz": lambda: plain("fuzz", 120),
+    "style": lambda: [(f, [PY, f], 60, "") for f in sorted(glob.glob("tests/style/check_*.py"))],
+    "unit": lambda: programs("unit-", 120, "", ["--tap", "-j2"]),
+    "stress": lambda: programs("stress-", 120),
+    "sim": lambda: programs("sim", 300),
+    "fuzz": lambda: programs("fuzz-", 120),
     "apps": lambda: files("apps", 480),
     "fault": lambda: files("fault", 240),
     "soak": lambda: files("soak", 7200),
-    # The sanitized engine under a named part of the program and fault tests.
-    "apps-san": lambda: [(f"{f} {' '.join(a)}", [PY, f"tests/apps/{f}", *a], 240) for f, a in (
-        ("test_nginx.py", ["keepalive", "close"]), ("test_python.py", []),
-        ("test_redis.py", ["pipelined"]))] +
-    [("tests/fault/test_bad_input.py", [PY, "tests/fault/test_bad_input.py"], 240)],
+    "sanitize": sanitize,
 }
 
 passed = failed = skipped = 0
@@ -69,10 +70,12 @@ def result(kind, name, extra=""):
     print(f"{kind:4} {name}{' ' + extra if extra else ''}", flush=True)
 
 
-def run(name, cmd, limit):
+def run(name, cmd, limit, variant):
     start = time.monotonic()
+    env = dict(os.environ, STK_BUILD=os.path.join(ROOT, B(variant)),
+               ASAN_OPTIONS="detect_leaks=0:abort_on_error=1", UBSAN_OPTIONS="print_stacktrace=1")
     p = subprocess.Popen(cmd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                         errors="replace", stdin=subprocess.DEVNULL, start_new_session=True)
+                         errors="replace", stdin=subprocess.DEVNULL, start_new_session=True, env=env)
     try:
         out, _ = p.communicate(timeout=limit)
         hung = False
@@ -84,7 +87,7 @@ def run(name, cmd, limit):
         os.killpg(p.pid, signal.SIGKILL)
         raise
     took = time.monotonic() - start
-    short = os.path.basename(name)
+    short = (variant + " " if variant else "") + os.path.basename(name)
     tap = 0
     bad = False
     for line in out.splitlines():

@@ -98,8 +98,8 @@ def unfinished(files):
 def columns(files):
     for f in files:
         for i, line in enumerate(open(f, encoding="utf-8"), 1):
-            if len(line.rstrip("\n").expandtabs(8)) > 110:
-                yield f"{f}:{i}: longer than 110 columns"
+            if len(line.rstrip("\n").expandtabs(8)) > 100:
+                yield f"{f}:{i}: longer than 100 columns"
 
 
 def designs(files):
