@@ -55,16 +55,18 @@ struct arena {
 	int fd;
 };
 
+/* A fresh, sealed memfd, mapped. ret->fd belongs to the caller from then on. */
 int arena_create(uint32_t workers, const struct arena_region_def defs[AR_MAX], uint64_t abi_id,
 		 struct arena *ret);
-/* Adopt an existing one. -EPROTO: not ours or another ABI. */
+/* Adopt an existing one; borrows @fd. -EPROTO: not ours or another ABI. */
 int arena_map(int fd, uint64_t abi_id, struct arena *ret);
+/* Leaves the fd open: closing it is its owner's. */
 void arena_unmap(struct arena *a);
 
 /* Record @idx of region @r, NULL when out of range or 0. */
 static inline void *arena_at(const struct arena *a, enum arena_region r, uint32_t idx)
 {
-	return idx - 1 < a->hdr->reg[r].cnt - 1 ?
+	return idx && idx < a->hdr->reg[r].cnt ?
 	       a->base + a->hdr->reg[r].off + (uint64_t)idx * a->hdr->reg[r].elem_size : NULL;
 }
 

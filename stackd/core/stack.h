@@ -123,6 +123,7 @@ struct stack {
 	void *up_arg;			/* the engine's worker */
 	stack_msg_fn on_msg[SMSG_MAX];	/* each room registers its kinds at init */
 
+	struct pkt *stranded;		/* on their way home, ring was full (core/stack.c) */
 	struct nic *nic;		/* this worker's device (one per stack for now) */
 	struct link_state *link;
 	struct ip_state *ip;
@@ -141,12 +142,10 @@ void stack_pkt_free(struct stack *st, struct pkt *p);
 void stack_drop(struct stack *st, struct pkt *p, enum drop_reason why);
 /* Send to another worker, fills in from. To itself: handled at once. */
 bool stack_send(struct stack *st, uint16_t to, struct stack_msg *msg);
-/* Engine: a message arrived. */
-static inline void stack_recv(struct stack *st, const struct stack_msg *msg)
-{
-	if (msg->kind < SMSG_MAX && st->on_msg[msg->kind])
-		st->on_msg[msg->kind](st, msg);
-}
+/* Engine: a message arrived. SMSG_PKT_HOME is handled here, the others by their rooms. */
+void stack_recv(struct stack *st, const struct stack_msg *msg);
+/* Engine, once per loop: packets that could not travel home because a ring was full. */
+void stack_flush_home(struct stack *st);
 /* Segment by id, NULL when not attached. */
 static inline struct shm_seg *stack_seg(struct stack *st, uint16_t id)
 {
