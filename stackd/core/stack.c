@@ -24,7 +24,7 @@ void stack_flush_home(struct stack *st)
 	}
 }
 
-void stack_pkt_free(struct stack *st, struct pkt *p)
+static void free_one(struct stack *st, struct pkt *p)
 {
 	if (p->pool == st->worker) {
 		pkt_free(st->pool, p);
@@ -34,6 +34,20 @@ void stack_pkt_free(struct stack *st, struct pkt *p)
 	if (st->stranded || !send_home(st, p)) {
 		p->next = st->stranded;
 		st->stranded = p;
+	}
+}
+
+void stack_pkt_free(struct stack *st, struct pkt *p)
+{
+	struct pkt *m = p->merged;
+
+	p->merged = NULL;
+	free_one(st, p);
+	while (m) {
+		struct pkt *next = m->next;
+
+		free_one(st, m);
+		m = next;
 	}
 }
 

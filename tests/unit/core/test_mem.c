@@ -113,6 +113,21 @@ Test(stack, foreign_packets_travel_home)
 	pkt_pool_destroy(two.st[1].pool);
 }
 
+Test(stack, merged_packets_go_with_the_first)
+{
+	struct counters cnt = { 0 };
+	struct stack st = { .worker = 2, .workers = 3, .pool = pool_of(4, 0, 2), .cnt = &cnt };
+	struct pkt *p[3];
+
+	for (unsigned i = 0; i < 3; i++)
+		p[i] = pkt_alloc(st.pool, false);
+	p[0]->merged = p[1];
+	p[1]->next = p[2];
+	stack_pkt_free(&st, p[0]);
+	cr_assert_eq(pkt_pool_used(st.pool), 0);
+	pkt_pool_destroy(st.pool);
+}
+
 static const struct arena_region_def defs[AR_MAX] = {
 	[AR_INTENT] = { 64, 3 }, [AR_COUNTERS] = { sizeof(struct counters), 3 },
 	[AR_TCB] = { 448, 1u << 20 },
