@@ -95,7 +95,7 @@ $(B)/tests/sim: $(call obj,$(wildcard tests/sim/*.c)) $(B)/libstackcore.a
 SUB := +@$(MAKE) --no-print-directory -j2
 RUN := @python3 tests/run.py
 
-.PHONY: deps deps-run tests test run soak
+.PHONY: deps deps-run tests test run soak bench
 .PHONY: test-style test-unit test-stress test-sim test-fuzz test-apps test-fault test-sanitize
 deps:
 	@scripts/deps.sh test
@@ -141,6 +141,10 @@ test-sanitize: deps
 soak: deps
 	$(SUB) -s tests
 	$(RUN) soak
+
+bench: deps
+	$(SUB) -s all
+	@python3 bench/bench.py -o build/bench.json
 
 run: deps-run
 	$(SUB) -s all

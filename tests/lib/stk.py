@@ -282,6 +282,11 @@ def test(*variants):
     return mark
 
 
+def forget_tests():
+    """Drop what importing another test file has marked."""
+    _tests.clear()
+
+
 def workers(*counts):
     return [{"workers": n} for n in counts]
 
