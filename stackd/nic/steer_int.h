@@ -1,0 +1,11 @@
+/* SPDX-License-Identifier: MIT */
+/* nic/steer_int.h - constants that the C hash and the steering program share */
+#ifndef NIC_STEER_INT_H
+#define NIC_STEER_INT_H
+
+#define STEER_MUL_ADDR	0x9e3779b1u
+#define STEER_MUL_PORT	0x85ebca6bu
+#define STEER_MUL_MIX	0xc2b2ae35u
+#define STEER_SHIFT	15
+
+#endif
