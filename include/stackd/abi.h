@@ -107,6 +107,7 @@ enum sd_state {
 #define SD_E_CONNECTED	(1u << 3)	/* has reached ESTABLISHED once (or UDP connect) */
 #define SD_E_BOUND	(1u << 4)	/* laddr/lport are valid */
 #define SD_E_URG	(1u << 5)	/* urgent mark is at rx_urg */
+#define SD_E_CLOSED	(1u << 6)	/* CLOSE was taken: no command is legal any more */
 
 /* Readiness as posted to mailboxes: epoll's bits. */
 #define SD_EV_IN	0x001u
@@ -139,7 +140,7 @@ struct sd_slot_e {
 	uint32_t accept_base;		/* listener: its ring for worker w is accept_base + w */
 	uint32_t accept_cnt;		/* listener: number of rings */
 	uint16_t mss;			/* current send MSS, payload bytes */
-	uint16_t rsv0;
+	uint8_t type, proto;		/* SOCK_*, IPPROTO_*: what ATTACH was granted; immutable */
 	uint64_t rx_urg;		/* position just after the urgent byte */
 	uint64_t rsv;
 

@@ -68,6 +68,11 @@ enum stack_msg_kind {
 	SMSG_NEIGH,			/* link: address + MAC for every worker */
 	SMSG_NEIGH_WANT,		/* to worker 0: resolve this address */
 	SMSG_ARP,			/* to worker 0: an ARP packet, by value */
+	SMSG_BOUND_SET,			/* to worker 0: a bound socket's tuple changed (UDP connect) */
+	SMSG_UDP_ERR,			/* an ICMP error for a UDP socket you own */
+	SMSG_PROC_ADD, SMSG_PROC_GONE, SMSG_PROC_ACK,	/* app: processes come and go */
+	SMSG_PROC_BAD,			/* app, to worker 0: this process broke the contract */
+	SMSG_SEG_GONE, SMSG_SEG_ACK,	/* app: does anything of this segment still live on you? */
 	SMSG_MAX
 };
 struct stack_msg {

@@ -58,6 +58,12 @@ struct sock_listener {
 int sock_init(struct stack *st);	/* after ip_init */
 void sock_fini(struct stack *st);
 
+/* Control messages that must not be lost: like stack_send(), in order per receiver, kept while the ring is
+ * full. sock_poll() tries again; app_poll() calls it once per loop. sock_backlog(): messages kept. */
+void sock_send(struct stack *st, uint16_t to, struct stack_msg *msg);
+void sock_poll(struct stack *st);
+uint32_t sock_backlog(struct stack *st);
+
 /* ---- protocol switch (H6): one registration per (type, protocol) ---- */
 
 struct sock_cmd {			/* a command, decoded and checked by app */
@@ -65,6 +71,7 @@ struct sock_cmd {			/* a command, decoded and checked by app */
 	struct stack_reply_to reply;
 	struct sock_cred cred;
 	uint16_t op;			/* enum sd_op */
+	uint16_t home;			/* worker that the program prefers for its connections */
 	struct sd_addr addr;
 	uint16_t port;
 	uint32_t u32[3];
@@ -87,6 +94,7 @@ struct sock_ops {
 	void (*setopt)(struct stack *st, const struct sock_cmd *c, uint32_t obj);
 	void (*getopt)(struct stack *st, const struct sock_cmd *c, uint32_t obj);
 };
+/* A missing operation answers -EOPNOTSUPP. close is not called with obj 0: app frees such a slot itself. */
 int sock_register(struct stack *st, const struct sock_ops *ops);
 /* Return: ops, or NULL with *ret_err -ESOCKTNOSUPPORT or -EPROTONOSUPPORT as Linux gives them. */
 const struct sock_ops *sock_find(struct stack *st, uint8_t type, uint8_t proto, int *ret_err);
@@ -94,17 +102,19 @@ const struct sock_ops *sock_find(struct stack *st, uint8_t type, uint8_t proto, 
 /* ---- generic parts that stream and datagram protocols call (worker 0) ---- */
 
 /* The whole of bind(): conflict rules, port 0, privileges, local address check; makes the AR_BOUND record,
- * fills slot_e.laddr/lport and SD_E_BOUND. Return: 0 and the record, or -EADDRINUSE, -EADDRNOTAVAIL,
+ * fills slot_e.laddr/lport and SD_E_BOUND, sets slot_e.obj to OBJ(OBJ_BOUND, ...) when it was 0. Return: 0 and the record, or -EADDRINUSE, -EADDRNOTAVAIL,
  * -EACCES, -EINVAL, -ENOBUFS. */
 int sock_bind(struct stack *st, const struct sock_cmd *c, uint32_t *ret_bound);
 /* Route, source address, port (autobind), 4-tuple uniqueness. @bound: existing record or 0.
  * *ret_worker: the worker that will get the replies. Return: 0 or connect()'s errno. */
 int sock_connect(struct stack *st, const struct sock_cmd *c, uint32_t bound, struct sock_tuple *ret_t,
 		 uint32_t *ret_bound, uint16_t *ret_worker, struct ip_route_res *ret_route);
+/* Any worker: the tuple of a record changed (UDP connect and disconnect; travels to worker 0). */
+void sock_bound_set(struct stack *st, uint32_t bound, const struct sock_tuple *t);
 /* Any worker: the holder is gone (travels to worker 0). */
 void sock_bound_put(struct stack *st, uint32_t bound);
 
-/* listen(): makes the listener, replicates, answers when all workers have it. Backlog change on a live one. */
+/* listen(): @bound 0 binds to a free port first; makes the listener, replicates, answers when all workers have it. Backlog change on a live one. */
 void sock_listen(struct stack *st, const struct sock_cmd *c, uint32_t bound);
 /* Takes it out of all replicas, then frees record, rings and slot. */
 void sock_listen_close(struct stack *st, uint32_t listener);
@@ -112,6 +122,8 @@ void sock_listen_close(struct stack *st, uint32_t listener);
 struct sock_listen_ops {
 	void (*up)(struct stack *st, uint32_t listener);
 	void (*down)(struct stack *st, uint32_t listener);
+	/* After down: a connection of this worker that nobody had accepted. Reset it, let go of its slot. */
+	void (*abort)(struct stack *st, struct sock_id id);
 };
 void sock_set_listen_ops(struct stack *st, uint8_t proto, const struct sock_listen_ops *ops);
 
@@ -134,6 +146,8 @@ int sock_slot_accept(struct stack *st, const struct sock_listener *l, const stru
 		     uint32_t obj, struct sock_id *ret_id);
 /* Push it into the listener's ring of this worker and post IN. -EAGAIN: ring or backlog full. */
 int sock_accept_push(struct stack *st, uint32_t listener, struct sock_id id);
+/* Entries of this worker's rings that the dead process had claimed wait again. */
+void sock_accept_reap(struct stack *st, uint16_t seg, uint32_t proc, uint32_t proc_gen);
 /* Connections in this worker's ring not accepted yet. */
 uint32_t sock_accept_len(struct stack *st, uint32_t listener);
 /* The engine is done with the slot and the program has closed it: FIFOs destroyed, slot to its pool. */
@@ -141,6 +155,10 @@ void sock_slot_free(struct stack *st, struct sock_id id);
 /* Both halves, NULL when gone or generation differs. */
 struct sd_slot_e *sock_slot_e(struct stack *st, struct sock_id id);
 struct sd_slot_p *sock_slot_p(struct stack *st, struct sock_id id);
+/* Slots of a segment that this worker put into service less those it freed; 0 in sum over the workers:
+ * none is left. app counts what ATTACH puts into service. */
+void sock_slot_count(struct stack *st, uint16_t seg, int32_t delta);
+int32_t sock_slot_used(struct stack *st, uint16_t seg);
 /* Set an asynchronous error (err, err_seq) and post ERR with @ev. */
 void sock_set_err(struct stack *st, struct sock_id id, int err, uint32_t ev);
 
