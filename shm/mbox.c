@@ -13,14 +13,7 @@
  *          M2 no set bit is passed over for ever: a take that ran out of room is resumed behind
  * Threads: post any; the rest the one consumer (its callers' lock); subscriptions under sub_lock
  */
-#include <errno.h>
-#include <string.h>
-
-#include "shm/lock.h"
 #include "shm/mbox.h"
-
-#define LEAF_WORDS	(SD_MBOX_BITS / 64)
-#define GROUPS		(LEAF_WORDS / 64)	/* mid words */
 
 /* ---- posting ---- */
 
@@ -55,86 +48,91 @@ bool shm_mbox_post(struct sd_mbox *mb, uint32_t bit)
 
 /* ---- consuming ---- */
 
-/* A take under way. */
+/* A take under way, of bits [lo, hi). */
 struct take {
 	struct sd_mbox *mb;
 	uint32_t *bits;
 	unsigned cnt, max;
+	uint32_t lo, hi;
 };
 
-/* Store bits of leaf word @w. Return: those that found no room. */
-static uint64_t emit(struct take *t, uint32_t w, uint64_t bits)
+/* Bits of leaf word @w that lie in [lo, hi). */
+static uint64_t leaf_range(const struct take *t, uint32_t w)
 {
-	for (; bits && t->cnt < t->max; bits &= bits - 1)
-		t->bits[t->cnt++] = w * 64 + (uint32_t)__builtin_ctzll(bits);
-	return bits;
+	uint64_t m = ~0ull;
+
+	if (w == t->lo / 64)
+		m &= ~0ull << t->lo % 64;
+	if (w == t->hi / 64)
+		m &= (1ull << t->hi % 64) - 1;
+	return m;
 }
 
-/* Take leaf word @w, bits from @first on before those below it. Return: false when out of room. */
-static bool take_leaf(struct take *t, uint32_t w, unsigned first)
+/* Take leaf word @w; what is out of range or found no room is put back. Return: is there room? */
+static bool take_leaf(struct take *t, uint32_t w)
 {
-	uint64_t low = (1ull << first) - 1, all, rest;
+	uint64_t all, rest;
 
 	and_sc(&t->mb->mid[w / 64], ~(1ull << w % 64));
 	all = xchg_sc(&t->mb->leaf[w], 0);		/* pairs with or_sc in shm_mbox_post() */
-	rest = emit(t, w, all & ~low);
-	rest |= emit(t, w, all & low);
-	if (rest) {
-		or_sc(&t->mb->leaf[w], rest);
+	rest = all & leaf_range(t, w);
+	all &= ~rest;
+	for (; rest && t->cnt < t->max; rest &= rest - 1)
+		t->bits[t->cnt++] = w * 64 + (uint32_t)__builtin_ctzll(rest);
+	if (all | rest) {
+		or_sc(&t->mb->leaf[w], all | rest);
 		set_summaries(t->mb, w);
 	}
-	if (t->cnt == t->max) {
-		t->mb->cursor = t->cnt ? (t->bits[t->cnt - 1] + 1) % SD_MBOX_BITS : 0;
-		return false;
-	}
-	return true;
+	return t->cnt < t->max;
 }
 
-/* Take leaf words [@lo, @hi) of one group (lo < hi, both within it; hi may be its end). */
-static bool take_group(struct take *t, uint32_t lo, uint32_t hi, unsigned first)
+/* Leaf words [lo, hi) of group @g, as bits of its mid word. */
+static uint64_t group_range(const struct take *t, uint32_t g)
+{
+	uint32_t lo = t->lo / 64, end = (t->hi + 63) / 64;
+	uint64_t m = ~0ull;
+
+	if (g == lo / 64)
+		m &= ~0ull << lo % 64;
+	if (g == end / 64)
+		m &= (1ull << end % 64) - 1;
+	return m;
+}
+
+/* Take the leaf words of group @g. Return: is there room? */
+static bool take_group(struct take *t, uint32_t g)
 {
 	struct sd_mbox *mb = t->mb;
-	uint32_t g = lo / 64, w;
-	uint64_t range = ~0ull << lo % 64, mid;
 	bool room = true;
+	uint64_t mid;
 
-	if (hi % 64)
-		range &= (1ull << hi % 64) - 1;
 	and_sc(&mb->top[g / 64], ~(1ull << g % 64));
-	mid = ld_sc(&mb->mid[g]) & range;
-	for (; mid && room; mid &= mid - 1) {
-		w = g * 64 + (uint32_t)__builtin_ctzll(mid);
-		room = take_leaf(t, w, w == lo ? first : 0);
-	}
+	mid = ld_sc(&mb->mid[g]) & group_range(t, g);
+	for (; mid && room; mid &= mid - 1)
+		room = take_leaf(t, g * 64 + (uint32_t)__builtin_ctzll(mid));
 	if (ld_sc(&mb->mid[g]))
 		or_sc(&mb->top[g / 64], 1ull << g % 64);
 	return room;
 }
 
-/* Take leaf words [@lo, @hi); @first as in take_leaf(), for @lo. */
-static bool take_range(struct take *t, uint32_t lo, uint32_t hi, unsigned first)
+/* Take bits [@lo, @hi). Return: is there room? */
+static bool take_range(struct take *t, uint32_t lo, uint32_t hi)
 {
-	uint32_t g, end;
+	uint32_t g = lo / 64 / 64, end = (hi + 64 * 64 - 1) / (64 * 64);
 	uint64_t top;
 
-	while (lo < hi) {
-		g = lo / 64;
+	t->lo = lo;
+	t->hi = hi;
+	while (g < end) {
 		top = ld_sc(&t->mb->top[g / 64]) & ~0ull << g % 64;
 		if (!top) {
-			lo = (g / 64 + 1) * 64 * 64;
+			g = (g / 64 + 1) * 64;
 			continue;
 		}
-		if ((uint32_t)__builtin_ctzll(top) != g % 64) {
-			g = g / 64 * 64 + (uint32_t)__builtin_ctzll(top);
-			lo = g * 64;
-			if (lo >= hi)
-				break;
-		}
-		end = (g + 1) * 64 < hi ? (g + 1) * 64 : hi;
-		if (!take_group(t, lo, end, first))
+		g = g / 64 * 64 + (uint32_t)__builtin_ctzll(top);
+		if (g < end && !take_group(t, g))
 			return false;
-		first = 0;
-		lo = end;
+		g++;
 	}
 	return true;
 }
@@ -144,9 +142,12 @@ unsigned shm_mbox_take(struct sd_mbox *mb, uint32_t *bits, unsigned max)
 	struct take t = { .mb = mb, .bits = bits, .max = max };
 	uint32_t start = mb->cursor % SD_MBOX_BITS;
 
-	if (max && take_range(&t, start / 64, LEAF_WORDS, start % 64) &&
-	    (!start || take_range(&t, 0, start / 64, 0)))
+	if (!max)
+		return 0;
+	if (take_range(&t, start, SD_MBOX_BITS) && (!start || take_range(&t, 0, start)))
 		mb->cursor = 0;
+	else
+		mb->cursor = (bits[t.cnt - 1] + 1) % SD_MBOX_BITS;
 	return t.cnt;
 }
 
