@@ -1,0 +1,262 @@
+/* SPDX-License-Identifier: MIT */
+/* preload/epoll.c - epoll_wait() and its kin
+ * A set without stackd members goes to the kernel as it is. Otherwise: collect what stackd members
+ * have; ask the kernel without waiting, always when there was nothing, and now and then when there was
+ * (kernel members must not starve); spin; sleep in the real epoll_pwait() on the real fd with the
+ * program's mask, so that time-outs, EINTR and masks are the kernel's own.
+ * Spec:    S2, S3
+ * Holds:   E2, E4 (epoll_int.h)
+ * Threads: all; several may wait on one set
+ */
+#include <limits.h>
+#include <pthread.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <x86intrin.h>
+
+#include "preload/epoll_int.h"
+
+#define KERN_CALLS	16		/* the kernel is asked every so many busy calls, */
+#define KERN_TSC	(1ull << 21)	/* or after so many cycles: 0.5 to 2 ms */
+#define TIMEOUT_NONE	0
+#define MAX_EVENTS	(INT_MAX / (int)sizeof(struct epoll_event))
+
+struct ep_call {
+	struct pl_epset *s;
+	uint32_t tag;
+	int epfd;
+	struct epoll_event *ev;
+	int max;
+	uint64_t timeout_ns;		/* PL_FOREVER */
+	uint64_t deadline;		/* 0 = not computed yet */
+	const sigset_t *mask;
+	struct pl_sigs sg;
+};
+
+/* ---- asking the kernel ---- */
+
+/* Under the lock: is it time to let kernel members go first? */
+static bool kern_due(struct pl_epset *s)
+{
+	if (!s->kern_cnt)
+		return false;
+	return ++s->calls >= KERN_CALLS || __rdtsc() - s->kern_tsc > KERN_TSC;
+}
+
+/* Under the lock, not blocking and no cancellation point. Return: events, ours taken out. */
+static int kern_check(struct ep_call *c, int max)
+{
+	long n = syscall(SYS_epoll_pwait, c->epfd, c->ev, max, 0, NULL, 0);
+
+	c->s->calls = 0;
+	c->s->kern_tsc = __rdtsc();
+	return n > 0 ? epset_filter(c->s, c->ev, (int)n) : 0;
+}
+
+/* What there is now, without waiting. Return: events or -errno. */
+static int harvest(struct ep_call *c)
+{
+	struct pl_epset *s = c->s;
+	int n = 0, r = epset_lock(s, c->tag);
+
+	if (r)
+		return r == -EDEADLK ? -EINTR : r;
+	if (kern_due(s))
+		n = kern_check(c, c->max - c->max / 2);
+	n += epset_collect(s, c->ev + n, c->max - n);
+	if (!n && s->kern_cnt && s->calls)
+		n = kern_check(c, c->max);
+	epset_pass_on(s);
+	epset_unlock(s);
+	return n;
+}
+
+/* ---- sleeping ---- */
+
+/* Return: true when the thread may sleep and counts as a sleeper. */
+static bool sleep_begin(struct ep_call *c)
+{
+	struct pl_epset *s = c->s;
+	bool ok;
+
+	if (epset_lock(s, c->tag))
+		return false;
+	if (s->armed)
+		ok = !s->ready_cnt && !shm_mbox_any(s->m);
+	else
+		ok = !s->ready_cnt && shm_mbox_sleep(s->m);
+	s->sleepers += ok;
+	epset_unlock(s);
+	return ok;
+}
+
+static void sleep_end(void *arg)
+{
+	struct ep_call *c = arg;
+	struct pl_epset *s = c->s;
+
+	shm_lock(&s->lock, pl_self());
+	s->sleepers--;
+	if (!s->sleepers && s->closed)
+		epset_end(s);
+	else if (!s->sleepers && !s->armed)
+		shm_mbox_awake(s->m);
+	shm_unlock(&s->lock, pl_self());
+}
+
+/* The real call with what is left of the time. Return: events or -errno. */
+static int real_wait(struct ep_call *c)
+{
+	const sigset_t *mask = c->mask ? c->mask : c->sg.blocked ? &c->sg.orig : NULL;
+	const struct timespec *left;
+	struct timespec ts;
+	uint64_t ms = 0;
+	int n;
+
+	left = pl_left(c->deadline, &ts);
+	if (left) {
+		ms = (uint64_t)ts.tv_sec * 1000 +
+		     ((uint64_t)ts.tv_nsec + PL_NS_PER_MS - 1) / PL_NS_PER_MS;
+		ms = ms < INT_MAX ? ms : INT_MAX;
+	}
+	n = real.epoll_pwait(c->epfd, c->ev, c->max, left ? (int)ms : -1, mask);
+	return n < 0 ? -errno : n;
+}
+
+/* Sleep until something happens. Return: kernel events (0: look at ours), or -errno. */
+static int doze(struct ep_call *c)
+{
+	uint64_t t0;
+	int n;
+
+	if (!sleep_begin(c))
+		return 0;
+	t0 = pl_now_ns();
+	pthread_cleanup_push(sleep_end, c);
+	n = real_wait(c);
+	pthread_cleanup_pop(1);
+	pl_spin_slept(&c->s->spin, t0);
+	return n;
+}
+
+/* After a sleep: kernel events without ours, then ours. */
+static int merge(struct ep_call *c, int n)
+{
+	struct pl_epset *s = c->s;
+	int r = epset_lock(s, c->tag);
+
+	if (r)
+		return n < 0 ? n : r == -EDEADLK ? -EINTR : 0;
+	if (n > 0)
+		n = epset_filter(s, c->ev, n);
+	if (n < 0)
+		r = n;
+	else
+		r = 0;
+	n = n < 0 ? 0 : n;
+	n += epset_collect(s, c->ev + n, c->max - n);
+	epset_pass_on(s);
+	epset_unlock(s);
+	return n ? n : r;
+}
+
+static bool spin(struct ep_call *c)
+{
+	struct pl_epset *s = c->s;
+	bool got;
+
+	if (xchg_sc(&s->spinning, 1))
+		return false;
+	got = pl_spin(&s->spin, s->m, c->deadline, &c->sg);
+	st_rel(&s->spinning, 0);
+	return got;
+}
+
+/* Return: events, 0 = timed out, or -errno. */
+static int ep_wait(struct ep_call *c)
+{
+	bool over = c->timeout_ns == TIMEOUT_NONE;
+	int n = harvest(c);
+
+	if (n || over)
+		return n;
+	c->deadline = c->timeout_ns == PL_FOREVER ? PL_FOREVER : pl_now_ns() + c->timeout_ns;
+	while (!n && !over) {
+		n = spin(c) ? 0 : doze(c);
+		n = merge(c, n);
+		pl_sigs_restore(&c->sg);
+		over = c->deadline != PL_FOREVER && pl_now_ns() >= c->deadline;
+		if (ld_rlx(&c->s->tag) != c->tag)
+			break;		/* the set was closed under us */
+	}
+	return n;
+}
+
+static int ep_call(struct pl_epset *s, sd_ofd o, int epfd, struct epoll_event *ev, int max,
+		   uint64_t timeout_ns, const sigset_t *mask)
+{
+	struct ep_call c = { .s = s, .tag = SD_OFD_GEN(o), .epfd = epfd, .ev = ev, .max = max,
+			     .timeout_ns = timeout_ns, .mask = mask };
+	int n, saved = errno;
+
+	if (max <= 0 || max > MAX_EVENTS)
+		return (int)pl_fail(-EINVAL);
+	pthread_testcancel();
+	n = ep_wait(&c);
+	errno = saved;
+	return n < 0 ? (int)pl_fail(n) : n;
+}
+
+/* The set behind @epfd if it has stackd members. */
+static inline struct pl_epset *active_set(int epfd, sd_ofd *ret_ofd)
+{
+	struct pl_epset *s;
+
+	*ret_ofd = pl_fd(epfd);
+	if (!*ret_ofd)
+		return NULL;
+	s = epset_of(*ret_ofd);
+	return s && epset_active(s) ? s : NULL;
+}
+
+static uint64_t ms_to_ns(int ms)
+{
+	return ms < 0 ? PL_FOREVER : (uint64_t)ms * PL_NS_PER_MS;
+}
+
+PL_EXPORT int epoll_wait(int epfd, struct epoll_event *ev, int max, int timeout)
+{
+	sd_ofd o;
+	struct pl_epset *s = active_set(epfd, &o);
+
+	if (!s)
+		return real.epoll_wait(epfd, ev, max, timeout);
+	return ep_call(s, o, epfd, ev, max, ms_to_ns(timeout), NULL);
+}
+
+PL_EXPORT int epoll_pwait(int epfd, struct epoll_event *ev, int max, int timeout,
+			  const sigset_t *mask)
+{
+	sd_ofd o;
+	struct pl_epset *s = active_set(epfd, &o);
+
+	if (!s)
+		return real.epoll_pwait(epfd, ev, max, timeout, mask);
+	return ep_call(s, o, epfd, ev, max, ms_to_ns(timeout), mask);
+}
+
+PL_EXPORT int epoll_pwait2(int epfd, struct epoll_event *ev, int max, const struct timespec *ts,
+			   const sigset_t *mask)
+{
+	sd_ofd o;
+	struct pl_epset *s = active_set(epfd, &o);
+	uint64_t ns = PL_FOREVER;
+
+	if (!s)
+		return real.epoll_pwait2(epfd, ev, max, ts, mask);
+	if (ts && (ts->tv_sec < 0 || (unsigned long)ts->tv_nsec >= PL_NS_PER_S))
+		return (int)pl_fail(-EINVAL);
+	if (ts && ts->tv_sec < INT_MAX)
+		ns = (uint64_t)ts->tv_sec * PL_NS_PER_S + (uint64_t)ts->tv_nsec;
+	return ep_call(s, o, epfd, ev, max, ns, mask);
+}
