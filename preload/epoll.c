@@ -146,13 +146,10 @@ static int merge(struct ep_call *c, int n)
 	int r = epset_lock(s, c->tag);
 
 	if (r)
-		return n < 0 ? n : r == -EDEADLK ? -EINTR : 0;
+		return r == -EDEADLK ? -EINTR : r;	/* closed under us */
 	if (n > 0)
 		n = epset_filter(s, c->ev, n);
-	if (n < 0)
-		r = n;
-	else
-		r = 0;
+	r = n < 0 ? n : 0;
 	n = n < 0 ? 0 : n;
 	n += epset_collect(s, c->ev + n, c->max - n);
 	epset_pass_on(s);
@@ -186,8 +183,6 @@ static int ep_wait(struct ep_call *c)
 		n = merge(c, n);
 		pl_sigs_restore(&c->sg);
 		over = c->deadline != PL_FOREVER && pl_now_ns() >= c->deadline;
-		if (ld_rlx(&c->s->tag) != c->tag)
-			break;		/* the set was closed under us */
 	}
 	return n;
 }

@@ -126,7 +126,7 @@ int epset_activate(struct pl_epset *s)
 	}
 	s->m = shm_mbox(&pl.seg, mb.mbox);
 	if (s->armed)
-		xchg_sc(&s->m->sleeping, SD_MBOX_ARMED);
+		shm_mbox_arm(s->m, true);
 	s->mb.efd = mb.efd;
 	st_rel(&s->mb.mbox, mb.mbox);
 	return 0;
@@ -145,7 +145,7 @@ void epset_end(struct pl_epset *s)
 		munmap(s->hash, s->item_cap * sizeof(*s->hash));
 	}
 	if (own && mb.mbox) {
-		xchg_sc(&s->m->sleeping, SD_MBOX_AWAKE);
+		shm_mbox_arm(s->m, false);
 		pl_mbox_put(&mb);
 	}
 	memset(&s->fork_gen, 0, sizeof(*s) - offsetof(struct pl_epset, fork_gen));
@@ -378,8 +378,7 @@ int epitem_mod(struct pl_epset *s, struct pl_epitem *it, const struct epoll_even
 			ready_push(s, it);
 		return 0;
 	}
-	item_unsubscribe(s, it);
-	return epitem_subscribe(s, it);
+	return epitem_subscribe(s, it);		/* replaces */
 }
 
 void epitem_del(struct pl_epset *s, struct pl_epitem *it)
@@ -523,7 +522,7 @@ void pl_epset_arm(sd_ofd o)
 	if (!s || epset_lock(s, SD_OFD_GEN(o)))
 		return;
 	if (!s->armed++ && s->m) {
-		xchg_sc(&s->m->sleeping, SD_MBOX_ARMED);	/* pairs with the poster's ld_sc */
+		shm_mbox_arm(s->m, true);
 		if (s->ready_cnt || shm_mbox_any(s->m))
 			pl_efd_write(s->mb.efd);
 	}
@@ -537,7 +536,7 @@ void pl_epset_disarm(sd_ofd o)
 	if (!s || epset_lock(s, SD_OFD_GEN(o)))
 		return;
 	if (s->armed && !--s->armed && s->m) {
-		xchg_sc(&s->m->sleeping, SD_MBOX_AWAKE);
+		shm_mbox_arm(s->m, false);
 		epset_pass_on(s);
 	}
 	epset_unlock(s);
