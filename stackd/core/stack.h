@@ -42,7 +42,8 @@ struct counters {
 };
 
 /* Kinds of engine objects behind a slot (slot_e.obj = kind << 28 | index), also wheel kinds. */
-enum obj_kind { OBJ_NONE = 0, OBJ_BOUND, OBJ_LISTENER, OBJ_TCB, OBJ_UDP, OBJ_TW, OBJ_NEIGH, OBJ_MISC };
+enum obj_kind { OBJ_NONE = 0, OBJ_BOUND, OBJ_LISTENER, OBJ_TCB, OBJ_UDP, OBJ_TW, OBJ_NEIGH, OBJ_MISC,
+		OBJ_REASM };
 #define OBJ(kind, idx)	((uint32_t)(kind) << 28 | (idx))
 #define OBJ_KIND(o)	((o) >> 28)
 #define OBJ_IDX(o)	((o) & 0x0fffffffu)

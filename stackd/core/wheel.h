@@ -27,7 +27,7 @@ struct wheel_ops {
 	void (*fire)(void *arg, uint32_t id);			/* disarmed before the call */
 	void *arg;
 };
-#define WHEEL_KINDS 8
+#define WHEEL_KINDS 16
 
 int wheel_create(uint64_t now_us, struct wheel **ret_wheel);
 void wheel_destroy(struct wheel *w);

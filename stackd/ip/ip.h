@@ -32,6 +32,7 @@ struct ip_proto {
 	void (*err)(struct stack *st, const struct ip_err_info *info);
 };
 
+/* After link_init(); takes the MTU from st->nic. Registers with link, the wheel and SMSG_PKT. */
 int ip_init(struct stack *st);
 void ip_fini(struct stack *st);
 void ip_register(struct stack *st, uint8_t proto, const struct ip_proto *ops);
@@ -40,6 +41,8 @@ void ip_register(struct stack *st, uint8_t proto, const struct ip_proto *ops);
  * 128-bit form. */
 int ip_add_addr(struct stack *st, const struct sd_addr *addr, uint8_t plen);
 int ip_add_route(struct stack *st, const struct sd_addr *dst, uint8_t plen, const struct sd_addr *gw);
+/* Worker without a queue of its own (st->nic NULL): the device's MTU, 1500 unless told. */
+void ip_set_mtu(struct stack *st, uint32_t mtu);
 bool ip_is_local(struct stack *st, const struct sd_addr *addr);
 
 struct ip_route_res {
@@ -47,9 +50,10 @@ struct ip_route_res {
 	struct sd_addr next_hop;
 	uint32_t mtu;
 	bool local;			/* destination is stackd itself: looped inside the engine */
-	bool bcast;
+	bool bcast, mcast;		/* the caller decides whether its socket may */
 };
-/* Return: 0, -ENETUNREACH, -EHOSTUNREACH, -EACCES (broadcast). */
+/* @dst 0.0.0.0 means stackd itself: next_hop is then the address to use instead of it.
+ * Return: 0, -ENETUNREACH, -EHOSTUNREACH, or -EINVAL (source is not ours). */
 int ip_route(struct stack *st, const struct sd_addr *dst, const struct sd_addr *src_or_any,
 	     struct ip_route_res *ret);
 
@@ -64,6 +68,12 @@ struct ip_tx_info {
 void ip_tx(struct stack *st, struct pkt *p, const struct ip_tx_info *info);
 /* Fold of the pseudo-header sum (not inverted), for PARTIAL and verification. */
 uint16_t ip_pseudo_sum(const struct sd_addr *src, const struct sd_addr *dst, uint8_t proto, uint32_t len);
+
+/* Packets to stackd's own addresses wait in a queue until the next loop: hand them to IP input.
+ * Return: how many there were. The engine calls it once per loop and does not sleep while
+ * ip_local_pending(). */
+unsigned ip_poll_local(struct stack *st);
+bool ip_local_pending(const struct stack *st);
 
 /* ICMP destination unreachable for a packet just received (l3_off valid); rate-limited, never for
  * broadcast, fragments but the first, or ICMP errors. Does not take @p. */
