@@ -82,8 +82,15 @@ void pl_fd_disown(int fd);
 uint64_t pl_self(void);
 
 /* ---- slots ---- */
-static inline struct sd_slot_e *pl_e(uint32_t slot) { return shm_slot_e(&pl.seg, slot); }
-static inline struct sd_slot_p *pl_p(uint32_t slot) { return shm_slot_p(&pl.seg, slot); }
+/* Never NULL: an index out of range leads to slot 0, which is memory but nobody's socket. */
+static inline struct sd_slot_e *pl_e(uint32_t slot)
+{
+	return (struct sd_slot_e *)(pl.seg.ro + SD_RO_SLOTS) + (slot < SD_SLOTS ? slot : 0);
+}
+static inline struct sd_slot_p *pl_p(uint32_t slot)
+{
+	return (struct sd_slot_p *)(pl.seg.rw + SD_RW_SLOTS) + (slot < SD_SLOTS ? slot : 0);
+}
 
 /* Readiness of a socket now, as SD_EV_* bits (IN, OUT, ERR, HUP, RDHUP, PRI), computed from the slot
  * exactly as Linux's tcp_poll/datagram_poll/listen poll would; a hybrid's kernel side is not included

@@ -1,0 +1,296 @@
+/* SPDX-License-Identifier: MIT */
+/* preload/attach.c - finding the daemon and becoming one of its programs
+ * The first socket that stackd could serve attaches the process: connect to RUN_DIR/stackd.sock, HELLO,
+ * map info and segment, keep the control connection open for life. RUN_DIR is STACKD_RUN_DIR, else
+ * /run/stackd. Programs that make no such socket never attach. Without a daemon the program gets one
+ * line on stderr and the kernel's stack.
+ *
+ *   NEW --first socket--> (lock held) --ok--> pl.attached
+ *                                     --no--> FAILED: the kernel's stack for the rest of its life
+ * Threads: attach_lock; signals are blocked while it is held, so a handler never finds it taken by
+ *          the thread that it interrupted
+ * Spec:    S4, Z2; control messages in include/stackd/ctl.h
+ */
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/un.h>
+
+#include "preload/pl_int.h"
+#include "stackd/ctl.h"
+
+#define RUN_DIR_DEFAULT "/run/stackd"
+
+struct pl_state pl = { .ctl_fd = -1, .placeholder = { -1, -1 } };
+
+static uint64_t attach_lock, ctl_lock;
+static uint32_t failed;			/* written under attach_lock */
+static uint32_t warned_here;
+static uint32_t *warned = &warned_here;	/* shared with fork children once there are any */
+
+void pl_attach_prefork(void)
+{
+	uint32_t *m;
+
+	if (warned != &warned_here || ld_acq(&failed))
+		return;
+	m = mmap(NULL, SD_PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (m != MAP_FAILED) {
+		*m = warned_here;
+		warned = m;
+	}
+}
+
+void pl_attach_child(void)
+{
+	attach_lock = 0;
+	ctl_lock = 0;
+}
+
+static const char *run_dir(void)
+{
+	const char *dir = secure_getenv("STACKD_RUN_DIR");
+
+	return dir && *dir ? dir : RUN_DIR_DEFAULT;
+}
+
+/* One line on stderr, once per program and its fork children. */
+static void warn_once(const char *fmt, ...)
+{
+	char line[512];
+	va_list ap;
+	int n;
+
+	if (xchg_sc(warned, 1))
+		return;
+	va_start(ap, fmt);
+	n = vsnprintf(line, sizeof(line), fmt, ap);
+	va_end(ap);
+	if (n >= (int)sizeof(line))
+		n = sizeof(line) - 1;
+	if (n > 0 && real.write(2, line, (size_t)n) < 0)
+		return;			/* nowhere to say it */
+}
+
+static int daemon_connect(const char *dir, int *ret_fd)
+{
+	struct sockaddr_un un = { .sun_family = AF_UNIX };
+	int fd, n = snprintf(un.sun_path, sizeof(un.sun_path), "%s/%s", dir, SD_CTL_SOCK);
+
+	if (n < 0 || n >= (int)sizeof(un.sun_path))
+		return -ENAMETOOLONG;
+	fd = real.socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return -errno;
+	if (real.connect(fd, (struct sockaddr *)&un, sizeof(un)) < 0) {
+		int err = -errno;
+
+		real.close(fd);
+		return err;
+	}
+	*ret_fd = fd;
+	return 0;
+}
+
+/* ---- one request, one answer ---- */
+
+static unsigned take_fds(struct msghdr *m, int *fds, unsigned max)
+{
+	unsigned n = 0;
+
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(m); c; c = CMSG_NXTHDR(m, c)) {
+		unsigned cnt = (unsigned)((c->cmsg_len - CMSG_LEN(0)) / sizeof(int));
+
+		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
+			continue;
+		for (unsigned i = 0; i < cnt; i++) {
+			int fd;
+
+			memcpy(&fd, CMSG_DATA(c) + i * sizeof(int), sizeof(int));
+			if (n < max)
+				fds[n++] = fd;
+			else
+				real.close(fd);
+		}
+	}
+	return n;
+}
+
+static int exchange(int ctl, const void *req, size_t len, void *resp, size_t resp_len, int *fds,
+		    unsigned max_fds, unsigned *ret_nfds)
+{
+	union { char b[CMSG_SPACE(SD_CTL_MAXFDS * sizeof(int))]; struct cmsghdr align; } cb;
+	struct iovec iov = { resp, resp_len };
+	struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &cb,
+			    .msg_controllen = sizeof(cb) };
+	const struct sd_ctl_head *h = resp;
+	ssize_t n;
+
+	if (real.send(ctl, req, len, MSG_NOSIGNAL) != (ssize_t)len)
+		return -ECONNRESET;
+	do
+		n = real.recvmsg(ctl, &m, MSG_CMSG_CLOEXEC);
+	while (n < 0 && errno == EINTR);
+	if (n <= 0)
+		return -ECONNRESET;
+	*ret_nfds = take_fds(&m, fds, max_fds);
+	if ((size_t)n < sizeof(*h) || h->len != (size_t)n || (m.msg_flags & MSG_CTRUNC))
+		return -EPROTO;
+	if (h->type == CTL_ERROR)
+		return (size_t)n >= offsetof(struct sd_ctl_error, text) ?
+		       ((const struct sd_ctl_error *)resp)->err : -EPROTO;
+	return 0;
+}
+
+/* exchange() with the received fds raised out of the program's way. */
+static int exchange_raised(int ctl, const void *req, size_t len, void *resp, size_t resp_len,
+			   int *fds, unsigned max_fds, unsigned *ret_nfds)
+{
+	unsigned n = 0;
+	struct pl_lift lift;
+	int r;
+
+	pl_lift_begin(&lift);
+	r = exchange(ctl, req, len, resp, resp_len, fds, max_fds, &n);
+	pl_lift_end(&lift);
+	for (unsigned i = 0; i < n; i++) {
+		fds[i] = r ? (real.close(fds[i]), -1) : pl_fd_own(fds[i]);
+		if (!r && fds[i] < 0) {
+			r = fds[i];
+			while (i > 0)
+				pl_fd_disown(fds[--i]);
+			break;
+		}
+	}
+	*ret_nfds = r ? 0 : n;
+	return r;
+}
+
+int pl_ctl_call(const void *req, size_t len, void *resp, size_t resp_len, int *fds, unsigned max_fds,
+		unsigned *ret_nfds)
+{
+	sigset_t old;
+	int r;
+
+	pl_sig_block(&old);
+	shm_lock(&ctl_lock, pl_self());
+	r = exchange_raised(pl.ctl_fd, req, len, resp, resp_len, fds, max_fds, ret_nfds);
+	shm_unlock(&ctl_lock, pl_self());
+	pl_sig_restore(&old);
+	return r;
+}
+
+/* ---- attach ---- */
+
+static int map_info(int fd)
+{
+	const struct sd_info *info = mmap(NULL, SD_INFO_SIZE, PROT_READ, MAP_SHARED, fd, 0);
+
+	if (info == MAP_FAILED)
+		return -errno;
+	if (ld_acq(&info->magic) != SD_INFO_MAGIC || info->major != SD_ABI_MAJOR) {
+		munmap((void *)info, SD_INFO_SIZE);
+		return -EPROTO;
+	}
+	pl.info = info;
+	return 0;
+}
+
+/* @fds: info, RO, RW, doorbells, eventfds, as CTL_HELLO_R says. All are ours to keep or close. */
+static int take_hello(const struct sd_ctl_hello_r *r, int *fds, unsigned nfds)
+{
+	int err;
+
+	if (r->workers == 0 || r->workers > SD_MAX_WORKERS || r->mbox_cnt > SD_CTL_EVENTFDS ||
+	    nfds != 3 + r->workers + r->mbox_cnt || r->proc >= SD_MAX_PROCS)
+		return -EPROTO;
+	err = map_info(fds[0]);
+	if (err)
+		return err;
+	err = shm_seg_map(fds[1], fds[2], false, &pl.seg);
+	if (err) {
+		munmap((void *)pl.info, SD_INFO_SIZE);
+		pl.info = NULL;
+		return err;
+	}
+	pl.seg.id = r->seg;
+	for (int i = 0; i < 3; i++)
+		real.close(fds[i]);
+	pl_proc_take(r, fds + 3);
+	return 0;
+}
+
+static int attach_locked(const char *dir)
+{
+	struct sd_ctl_hello hello = {
+		.h = { CTL_HELLO, sizeof(hello) }, .major = SD_ABI_MAJOR, .minor = SD_ABI_MINOR,
+	};
+	union { struct sd_ctl_hello_r r; struct sd_ctl_error e; } resp;
+	int fds[3 + SD_MAX_WORKERS + SD_CTL_EVENTFDS], ctl = -1, err;
+	unsigned nfds = 0;
+
+	strncpy(hello.comm, program_invocation_short_name, sizeof(hello.comm) - 1);
+	err = daemon_connect(dir, &ctl);
+	if (err)
+		return err;
+	ctl = pl_fd_raise(ctl);
+	if (ctl < 0)
+		return ctl;
+	err = exchange_raised(ctl, &hello, sizeof(hello), &resp, sizeof(resp), fds,
+			      3 + SD_MAX_WORKERS + SD_CTL_EVENTFDS, &nfds);
+	if (!err && resp.r.h.type != CTL_HELLO_R)
+		err = -EPROTO;
+	if (!err) {
+		pl.ctl_fd = ctl;
+		err = take_hello(&resp.r, fds, nfds);
+	}
+	if (err) {
+		pl.ctl_fd = -1;
+		for (unsigned i = 0; i < nfds; i++)
+			real.close(fds[i]);
+		real.close(ctl);
+	}
+	return err;
+}
+
+static void explain(const char *dir, int err)
+{
+	if (err == -ENOENT || err == -ECONNREFUSED)
+		warn_once("stackd: no daemon at %s: %s uses the kernel's network stack\n", dir,
+			  program_invocation_short_name);
+	else
+		warn_once("stackd: cannot attach to the daemon at %s (%s): %s uses the kernel's "
+			  "network stack\n", dir, strerrordesc_np(-err),
+			  program_invocation_short_name);
+}
+
+int pl_attach(void)
+{
+	int err = 0, saved = errno;
+	sigset_t old;
+
+	if (__builtin_expect(ld_acq(&pl.attached), 1))
+		return 0;
+	if (ld_acq(&failed))
+		return -ENOENT;
+	pl_sig_block(&old);
+	shm_lock(&attach_lock, pl_self());
+	if (!pl.attached && !failed) {
+		const char *dir = run_dir();
+
+		err = attach_locked(dir);
+		if (err) {
+			explain(dir, err);
+			st_rel(&failed, 1);
+		} else {
+			st_rel(&pl.attached, true);
+		}
+	}
+	err = pl.attached ? 0 : -ENOENT;
+	shm_unlock(&attach_lock, pl_self());
+	pl_sig_restore(&old);
+	errno = saved;
+	return err;
+}

@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: MIT */
+/* preload/conn.c - connect()
+ * The routes in the info page say whether stackd reaches the destination; if not, the socket becomes
+ * the kernel's for good. States are Linux's, kept in SD_P_CONNECTING and the engine's half:
+ *   unconnected --CONNECT--> connecting (SYN_SENT) --> connected, told by the next connect() once
+ *                                        \--> error, told by connect() or SO_ERROR; unconnected again
+ * Spec:    H5
+ * Threads: any; two threads connecting one socket see EALREADY or EISCONN as the engine orders them
+ */
+#include <netinet/in.h>
+
+#include "preload/pl_int.h"
+
+/* The outcome of a finished attempt: 0, or what went wrong; the socket may connect again after that. */
+static int outcome(uint32_t slot)
+{
+	int err;
+
+	and_sc(&pl_p(slot)->flags, ~SD_P_CONNECTING);
+	if (pl_state_of(slot) != SD_ST_CLOSE && !pl_err_pending(slot))
+		return 0;
+	err = pl_err_take(slot);
+	if (!err && (pl_eflags(slot) & SD_E_CONNECTED))
+		return 0;			/* connected, and the peer has closed already */
+	return err ? -err : -ECONNABORTED;
+}
+
+static bool in_progress(uint32_t slot)
+{
+	uint32_t st = pl_state_of(slot);
+
+	return (st == SD_ST_SYN_SENT || st == SD_ST_SYN_RECV) && !pl_err_pending(slot);
+}
+
+/* @busy: what a non-blocking caller hears while it is under way. */
+static int await(uint32_t slot, int busy)
+{
+	struct pl_deadline d;
+	int r;
+
+	if (in_progress(slot)) {
+		if (pl_nonblock(slot, 0))
+			return busy;
+		d = pl_deadline_in(ld_rlx(&pl_p(slot)->sndtimeo_ms));
+		do {
+			r = pl_wait(slot, SD_EV_OUT, pl_deadline_left(&d), -1);
+			if (r)
+				return r == -EAGAIN ? busy : r;
+		} while (in_progress(slot));
+	}
+	return outcome(slot);
+}
+
+static int engine_connect(uint32_t slot, const struct sd_addr *addr, uint16_t port)
+{
+	struct sd_cmd cmd = pl_cmd_for(slot, SD_OP_CONNECT);
+
+	cmd.addr = *addr;
+	cmd.port = port;
+	return pl_rpc(pl_worker(slot), &cmd, NULL, 0, NULL);
+}
+
+/* The wildcard on connect() means this host, which is the kernel's. */
+static bool stackd_reaches(uint32_t slot, const struct sd_addr *addr)
+{
+	const struct sd_slot_e *e = pl_e(slot);
+
+	/* bound to an address of stackd's own: there is no other way out */
+	if ((pl_eflags(slot) & SD_E_BOUND) && !sd_addr_is_any(&e->laddr))
+		return true;
+	return pl_route(addr) != PL_VIA_KERNEL;
+}
+
+static int connect_kernel(int fd, uint32_t slot, const struct sockaddr *sa, socklen_t len)
+{
+	pl_fallback(fd, slot);
+	return real.connect(fd, sa, len) < 0 ? -errno : 0;
+}
+
+static int connect_stream(int fd, uint32_t slot, const struct sockaddr *sa, socklen_t len)
+{
+	struct sd_slot_p *p = pl_p(slot);
+	struct sd_addr addr;
+	uint16_t port;
+	int r;
+
+	if (ld_rlx(&p->flags) & SD_P_CONNECTING)
+		return await(slot, -EALREADY);
+	if (pl_state_of(slot) != SD_ST_CLOSE)
+		return -EISCONN;
+	r = pl_addr_in(p->opts.family, sa, len, &addr, &port);
+	if (r)
+		return r;
+	if (!stackd_reaches(slot, &addr))
+		return pl_own_kern(slot) ? connect_kernel(fd, slot, sa, len) : -ENETUNREACH;
+	or_sc(&p->flags, SD_P_CONNECTING);
+	r = engine_connect(slot, &addr, port);
+	if (r) {
+		and_sc(&p->flags, ~SD_P_CONNECTING);
+		return r;
+	}
+	return await(slot, -EINPROGRESS);
+}
+
+static int connect_dgram(int fd, uint32_t slot, const struct sockaddr *sa, socklen_t len)
+{
+	struct sd_slot_p *p = pl_p(slot);
+	struct sd_addr addr;
+	uint16_t port;
+	int r = pl_addr_in(p->opts.family, sa, len, &addr, &port);
+
+	if (r || !stackd_reaches(slot, &addr))
+		return connect_kernel(fd, slot, sa, len);
+	r = engine_connect(slot, &addr, port);
+	if (!r && (and_sc(&p->flags, ~SD_P_HYBRID) & SD_P_HYBRID))
+		pl_epoll_hybrid(slot);
+	return r;
+}
+
+/* connect(AF_UNSPEC): back to unconnected, on both sides. */
+static int disconnect(int fd, uint32_t slot, const struct sockaddr *sa, socklen_t len)
+{
+	struct sd_slot_p *p = pl_p(slot);
+	struct sd_cmd cmd = pl_cmd_for(slot, SD_OP_DISCONNECT);
+	int r = pl_rpc(pl_worker(slot), &cmd, NULL, 0, NULL);
+
+	if (r)
+		return r;
+	and_sc(&p->flags, ~(SD_P_CONNECTING | SD_P_SHUT_RD | SD_P_SHUT_WR));
+	if (p->opts.type == SOCK_DGRAM) {
+		real.connect(fd, sa, len);
+		if (!(or_sc(&p->flags, SD_P_HYBRID) & SD_P_HYBRID))
+			pl_epoll_hybrid(slot);
+	}
+	return 0;
+}
+
+static int sock_connect(int fd, uint32_t slot, const struct sockaddr *sa, socklen_t len)
+{
+	if (!sa || len < sizeof(sa->sa_family))
+		return -EINVAL;
+	if (sa->sa_family == AF_UNSPEC)
+		return disconnect(fd, slot, sa, len);
+	return pl_p(slot)->opts.type == SOCK_STREAM ? connect_stream(fd, slot, sa, len) :
+						      connect_dgram(fd, slot, sa, len);
+}
+
+PL_EXPORT int connect(int fd, const struct sockaddr *sa, socklen_t len)
+{
+	uint32_t slot = pl_fd_slot(fd);
+	int r;
+
+	if (!slot)
+		return real.connect(fd, sa, len);
+	r = sock_connect(fd, slot, sa, len);
+	return r < 0 ? (int)pl_fail(r) : 0;
+}

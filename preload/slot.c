@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: MIT */
+/* preload/slot.c - what a slot says, and telling its worker
+ * The engine's half of a slot counts only while its generation is the program's; before SD_OP_ATTACH
+ * was handled the socket looks like any unconnected one.
+ * Holds:   S1 pending: only who turns it from 0 pushes a KICK
+ * Threads: any; async-signal-safe
+ */
+#include <sched.h>
+#include <time.h>
+
+#include "preload/pl_int.h"
+
+uint32_t pl_state_of(uint32_t slot)
+{
+	struct sd_slot_e *e = pl_e(slot);
+	uint32_t st = pl_live(e, pl_p(slot)) ? ld_acq(&e->state) : SD_ST_CLOSE;
+
+	return st == SD_ST_FREE ? SD_ST_CLOSE : st;
+}
+
+uint32_t pl_eflags(uint32_t slot)
+{
+	struct sd_slot_e *e = pl_e(slot);
+
+	return pl_live(e, pl_p(slot)) ? ld_acq(&e->flags) : 0;
+}
+
+uint32_t pl_worker(uint32_t slot)
+{
+	struct sd_slot_e *e = pl_e(slot);
+	uint32_t w = pl_live(e, pl_p(slot)) ? ld_acq(&e->worker) : 0;
+
+	return w < pl.workers ? w : 0;
+}
+
+bool pl_err_pending(uint32_t slot)
+{
+	struct sd_slot_e *e = pl_e(slot);
+	struct sd_slot_p *p = pl_p(slot);
+
+	return pl_live(e, p) && ld_acq(&e->err_seq) != ld_rlx(&p->err_ack);
+}
+
+int pl_err_take(uint32_t slot)
+{
+	struct sd_slot_e *e = pl_e(slot);
+	struct sd_slot_p *p = pl_p(slot);
+	uint32_t ack = ld_rlx(&p->err_ack), seq;
+	int err;
+
+	if (!pl_live(e, p))
+		return 0;
+	seq = ld_acq(&e->err_seq);	/* pairs with the worker's st_rel after err */
+	err = (int)ld_rlx(&e->err);
+	if (seq == ack || !cas_sc(&p->err_ack, &ack, seq))
+		return 0;
+	return err;
+}
+
+uint64_t pl_tx_space(uint32_t slot)
+{
+	struct sd_slot_e *e = pl_e(slot);
+	uint64_t used = ld_rlx(&pl_p(slot)->tx_tail) - ld_acq(&e->tx_una);
+	uint64_t limit = ld_rlx(&e->tx_limit);
+
+	return used < limit ? limit - used : 0;
+}
+
+/* ---- commands ---- */
+
+struct sd_cmd pl_cmd_for(uint32_t slot, enum sd_op op)
+{
+	return (struct sd_cmd){ .op = (uint16_t)op, .slot = slot, .gen = ld_rlx(&pl_p(slot)->gen) };
+}
+
+static void ring(uint32_t worker)
+{
+	uint64_t one = 1;
+	int saved = errno;
+
+	if (real.write(pl.doorbell[worker], &one, sizeof(one)) < 0)
+		errno = saved;		/* a full counter rings as well */
+}
+
+/* The ring is full only while the worker is far behind or being replaced: wait for it, bounded. */
+#define PUSH_YIELDS	64
+#define PUSH_SLEEPS	5000		/* of 1 ms */
+
+static int push(uint32_t worker, const struct sd_cmd *cmd)
+{
+	const struct timespec ms = { .tv_nsec = 1000000 };
+	int r;
+
+	for (int i = 0; (r = shm_cmd_push(&pl.seg, pl.proc_idx, worker, cmd)) == -EAGAIN; i++) {
+		if (i == PUSH_YIELDS + PUSH_SLEEPS)
+			return -EAGAIN;
+		ring(worker);
+		if (i < PUSH_YIELDS)
+			sched_yield();
+		else
+			clock_nanosleep(CLOCK_MONOTONIC, 0, &ms, NULL);
+	}
+	return r;
+}
+
+int pl_cmd_quiet(uint32_t worker, const struct sd_cmd *cmd)
+{
+	return push(worker, cmd);
+}
+
+int pl_cmd(uint32_t worker, const struct sd_cmd *cmd)
+{
+	int r = push(worker, cmd);
+
+	/* pairs with the worker: sleeping = 1 (xchg_sc), then a look at the dirty words */
+	if (!r && ld_sc(&pl.info->worker[worker].sleeping))
+		ring(worker);
+	return r;
+}
+
+void pl_kick(uint32_t slot, uint32_t pend)
+{
+	struct sd_cmd cmd;
+
+	if (or_sc(&pl_p(slot)->pending, pend) != 0)	/* S1 */
+		return;
+	cmd = pl_cmd_for(slot, SD_OP_KICK);
+	pl_cmd(pl_worker(slot), &cmd);
+}
+
+/* ---- time-outs ---- */
+
+static int64_t now_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (int64_t)ts.tv_sec * 1000 + (ts.tv_nsec + 999999) / 1000000;
+}
+
+struct pl_deadline pl_deadline_in(uint32_t timeo_ms)
+{
+	return (struct pl_deadline){ timeo_ms ? now_ms() + timeo_ms : -1 };
+}
+
+int pl_deadline_left(const struct pl_deadline *d)
+{
+	int64_t left;
+
+	if (d->end_ms < 0)
+		return -1;
+	left = d->end_ms - now_ms();
+	return left < 0 ? 0 : left > INT32_MAX ? INT32_MAX : (int)left;
+}
