@@ -84,7 +84,7 @@ static inline struct hx *hx_init(unsigned workers)
 	h->now_us = 1000000000;
 	for (unsigned w = 0; w < workers; w++) {
 		struct stack *st = &h->st[w];
-		struct pkt_pool_conf pc = { .small_cnt = 512, .big_cnt = 32, .numa_node = -1,
+		struct pkt_pool_conf pc = { .small_cnt = 1024, .big_cnt = 32, .numa_node = -1,
 					    .worker = (uint8_t)w };
 
 		st->worker = (uint16_t)w;
