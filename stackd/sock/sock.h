@@ -28,24 +28,29 @@ struct sock_cred {
 	bool low_ports;			/* may bind below 1024 */
 };
 
-/* AR_BOUND: a hold on a port. Writer: worker 0. */
+enum sock_bound_state { SOCK_B_FREE = 0, SOCK_B_BOUND, SOCK_B_LISTEN, SOCK_B_CONN };
+
+/* AR_BOUND: a hold on a port. Writer: worker 0. lport 0: only the address is bound yet. */
 struct sock_bound {
 	struct sock_tuple t;		/* raddr/rport zero unless it is an active connection's */
 	struct sock_id id;
-	uint32_t next;			/* chain of the port; rebuilt after a crash */
+	uint32_t next, prev;		/* chain of the port; rebuilt after a crash */
 	uint32_t uid;
 	uint8_t proto, family, reuse, v6only;
-	uint8_t state;			/* 0 free, 1 bound, 2 listening, 3 connected */
-	uint8_t autobound;
+	uint8_t state;			/* enum sock_bound_state */
+	uint8_t autobound;		/* port chosen by connect(): other connects may share it */
 	uint8_t rsv[2];
 };
+
+/* Dying: replicas are going; the slot is freed (close) or bound again (shutdown) afterwards. */
+enum sock_listener_life { SOCK_L_FREE = 0, SOCK_L_LIVE, SOCK_L_STOPPING, SOCK_L_CLOSING };
 
 /* AR_LISTENER. Writer: worker 0; read by all while they hold it in their replica. */
 struct sock_listener {
 	struct sd_addr addr;
 	uint16_t port;
 	uint8_t proto, family, v6only, reuseport;
-	uint8_t live;
+	uint8_t live;			/* enum sock_listener_life */
 	uint8_t rsv;
 	struct sock_id id;
 	uint32_t bound;			/* its AR_BOUND */
@@ -109,6 +114,8 @@ int sock_bind(struct stack *st, const struct sock_cmd *c, uint32_t *ret_bound);
  * *ret_worker: the worker that will get the replies. Return: 0 or connect()'s errno. */
 int sock_connect(struct stack *st, const struct sock_cmd *c, uint32_t bound, struct sock_tuple *ret_t,
 		 uint32_t *ret_bound, uint16_t *ret_worker, struct ip_route_res *ret_route);
+/* net.ipv4.ip_local_port_range. Return: 0, or -EINVAL when not 1 <= @lo <= @hi. */
+int sock_set_port_range(struct stack *st, uint16_t lo, uint16_t hi);
 /* Any worker: the tuple of a record changed (UDP connect and disconnect; travels to worker 0). */
 void sock_bound_set(struct stack *st, uint32_t bound, const struct sock_tuple *t);
 /* Any worker: the holder is gone (travels to worker 0). */
@@ -118,6 +125,8 @@ void sock_bound_put(struct stack *st, uint32_t bound);
 void sock_listen(struct stack *st, const struct sock_cmd *c, uint32_t bound);
 /* Takes it out of all replicas, then frees record, rings and slot. */
 void sock_listen_close(struct stack *st, uint32_t listener);
+/* The same for shutdown(): the slot stays, bound, state CLOSE. */
+void sock_listen_stop(struct stack *st, uint32_t listener);
 /* The transport's part on every worker when a replica comes or goes: abort embryonic and queued ones. */
 struct sock_listen_ops {
 	void (*up)(struct stack *st, uint32_t listener);

@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: MIT */
+/* sock/btable.c - the bind table: which sockets hold which port
+ * Spec:    H2; bind(2), ip(7), socket(7) SO_REUSEADDR and SO_REUSEPORT
+ *
+ * Two chains per protocol and port: ports that bind() asked for, and ports that connect() chose. The
+ * first are few and keep every connect() off the port; the second may be many, since connections to
+ * different peers share a port, and only an explicit bind() ever walks them.
+ * Who may share a port with whom is asked of each holder in turn; the options of a holder are read anew
+ * from its slot, because Linux looks at them as they are now, not as they were at bind().
+ * Holds:   B1 a record is in exactly the chain that its proto, autobound and lport name; lport 0: in none
+ * Threads: worker 0
+ */
+#include "stackd/sock/sock_int.h"
+
+static uint32_t *chain(struct stack *st, uint8_t proto, bool autobound, uint16_t port)
+{
+	unsigned list = (proto == IPPROTO_UDP) * 2 + autobound;
+
+	return &st->sock->bheads[(size_t)list * 65536 + port];
+}
+
+struct sock_bound *bound_at(struct stack *st, uint32_t idx)
+{
+	struct sock_bound *b = arena_at(st->arena, AR_BOUND, idx);
+
+	return b && b->state != SOCK_B_FREE ? b : NULL;
+}
+
+void btab_link(struct stack *st, uint32_t bound)
+{
+	struct sock_bound *b = bound_at(st, bound), *n;
+	uint32_t *head;
+
+	ASSERT(b);
+	if (!b->t.lport)
+		return;
+	head = chain(st, b->proto, b->autobound, b->t.lport);
+	n = bound_at(st, *head);
+	b->prev = 0;
+	b->next = *head;
+	if (n)
+		n->prev = bound;
+	*head = bound;
+}
+
+void btab_unlink(struct stack *st, uint32_t bound)
+{
+	struct sock_bound *b = bound_at(st, bound), *n, *p;
+
+	ASSERT(b);
+	if (!b->t.lport)
+		return;
+	n = bound_at(st, b->next);
+	p = bound_at(st, b->prev);
+	if (n)
+		n->prev = b->prev;
+	if (p) {
+		p->next = b->next;
+	} else {
+		uint32_t *head = chain(st, b->proto, b->autobound, b->t.lport);
+
+		ASSERT(*head == bound);
+		*head = b->next;
+	}
+	b->next = b->prev = 0;
+}
+
+uint32_t bound_alloc(struct stack *st, const struct sock_bound *b)
+{
+	uint32_t idx = idx_alloc(&st->sock->bounds);
+	struct sock_bound *r = arena_at(st->arena, AR_BOUND, idx);
+
+	if (!r)
+		return 0;
+	*r = *b;
+	btab_link(st, idx);
+	return idx;
+}
+
+void bound_free(struct stack *st, uint32_t idx)
+{
+	struct sock_bound *b = bound_at(st, idx);
+
+	ASSERT(b);
+	if (b->state == SOCK_B_CONN && b->proto == IPPROTO_TCP)
+		etab_remove(st, &st->sock->conn, &b->t, OBJ(OBJ_BOUND, idx));
+	btab_unlink(st, idx);
+	*b = (struct sock_bound){ 0 };
+	idx_free(&st->sock->bounds, idx);
+}
+
+/* :: of an AF_INET6 socket; a v4 wildcard is a mapped address. */
+static bool any6(const struct sd_addr *a)
+{
+	return sd_addr_is_any(a) && !sd_addr_is_v4(a);
+}
+
+/* Is there an address that both would receive on? */
+static bool overlap(const struct sock_bound *x, const struct sock_bound *y)
+{
+	const struct sd_addr *a = &x->t.laddr, *b = &y->t.laddr;
+	bool a4 = sd_addr_is_v4(a), b4 = sd_addr_is_v4(b);
+
+	if (a4 && b4)
+		return sd_addr_is_any(a) || sd_addr_is_any(b) || sd_addr_eq(a, b);
+	if (any6(a) && any6(b))
+		return true;
+	if (any6(b))
+		return !(y->v6only && a4);
+	if (any6(a))
+		return !(x->v6only && b4);
+	return sd_addr_eq(a, b);
+}
+
+static bool both_reuseport(const struct sock_bound *n, const struct sock_bound *o)
+{
+	return n->reuse & o->reuse & SOCK_REUSEPORT && n->uid == o->uid;
+}
+
+static bool stream_conflict(const struct sock_bound *n, const struct sock_bound *o, bool any_port)
+{
+	if (any_port)
+		return true;
+	if (n->reuse & o->reuse & SOCK_REUSEADDR && o->state != SOCK_B_LISTEN)
+		return false;
+	return !both_reuseport(n, o);
+}
+
+static bool dgram_conflict(const struct sock_bound *n, const struct sock_bound *o, bool any_port)
+{
+	if (any_port)
+		return true;
+	return !(n->reuse & o->reuse & SOCK_REUSEADDR) && !both_reuseport(n, o);
+}
+
+/* Take over what the holder's options say now; a slot that is gone leaves the last word. */
+static void refresh(struct stack *st, struct sock_bound *b)
+{
+	struct sd_slot_p *sp = sock_slot_p(st, b->id);
+
+	if (sp)
+		b->reuse = ld_rlx(&sp->opts.reuse) & (SOCK_REUSEADDR | SOCK_REUSEPORT);
+}
+
+static bool chain_conflict(struct stack *st, const struct sock_bound *n, uint32_t self, bool any_port,
+			   uint32_t idx)
+{
+	struct sock_bound *o;
+
+	for (; (o = bound_at(st, idx)); idx = o->next) {
+		if (idx == self || !overlap(n, o))
+			continue;
+		refresh(st, o);
+		if (n->proto == IPPROTO_UDP ? dgram_conflict(n, o, any_port) :
+					      stream_conflict(n, o, any_port))
+			return true;
+	}
+	return false;
+}
+
+bool btab_conflict(struct stack *st, const struct sock_bound *n, uint32_t self, bool any_port)
+{
+	return chain_conflict(st, n, self, any_port, *chain(st, n->proto, false, n->t.lport)) ||
+	       chain_conflict(st, n, self, any_port, *chain(st, n->proto, true, n->t.lport));
+}
+
+bool btab_explicit(struct stack *st, uint8_t proto, uint16_t port)
+{
+	return *chain(st, proto, false, port) != 0;
+}
+
+void sock_bound_walk(struct stack *st, void (*fn)(void *arg, uint32_t idx, const struct sock_bound *b),
+		     void *arg)
+{
+	const struct sock_bound *b;
+
+	for (uint32_t i = 1; i < st->sock->bounds.bump; i++) {
+		b = bound_at(st, i);
+		if (b)
+			fn(arg, i, b);
+	}
+}

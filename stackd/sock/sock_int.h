@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: MIT */
+/* sock/sock_int.h - what the files of sock/ share; see DESIGN.md of this folder */
+#ifndef SOCK_SOCK_INT_H
+#define SOCK_SOCK_INT_H
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "shm/accept.h"
+#include "shm/fifo.h"
+#include "shm/mbox.h"
+#include "stackd/sock/sock.h"
+
+/* ---- memory: sparse anonymous mappings made at init; untouched pages cost nothing ---- */
+void *sock_map(size_t size);			/* NULL when the address space is used up */
+void sock_unmap(void *p, size_t size);
+
+/* ---- etable.c: tuple -> object ---- */
+#define ETAB_ENTS	7
+struct etab_line {				/* one cache line */
+	struct { uint32_t hash, obj; } e[ETAB_ENTS];
+	uint32_t next;				/* overflow line, 0 = none */
+	uint32_t cnt;				/* entries here; full unless last of its chain */
+};
+struct etab {
+	struct etab_line *lines;		/* [lines_max] heads; [1, over_max) overflow behind */
+	struct etab_line *over;
+	size_t map_size;
+	uint32_t lines_max, over_max;
+	uint32_t mask, split;			/* linear hashing: heads in use = mask + 1 + split */
+	uint32_t over_bump, over_free;
+	uint32_t cnt;
+};
+int etab_init(struct etab *t, uint32_t lines_max);
+void etab_fini(struct etab *t);
+uint32_t etab_hash(struct stack *st, const struct sock_tuple *tp);
+uint32_t etab_find(struct stack *st, const struct etab *t, const struct sock_tuple *tp);
+/* Return: 0, -EEXIST when the tuple is there, -ENOMEM when the table is at its limit. */
+int etab_insert(struct stack *st, struct etab *t, const struct sock_tuple *tp, uint32_t obj);
+/* Return: false when (tuple, object) was not there. */
+bool etab_remove(struct stack *st, struct etab *t, const struct sock_tuple *tp, uint32_t obj);
+
+/* ---- btable.c: who holds which port (worker 0) ---- */
+#define SOCK_REUSEADDR	1u
+#define SOCK_REUSEPORT	2u
+void btab_link(struct stack *st, uint32_t bound);
+void btab_unlink(struct stack *st, uint32_t bound);
+/* May @n have its port? @self: its own record, 0 = none. @any_port: the port was not asked for, so sharing
+ * makes no sense. */
+bool btab_conflict(struct stack *st, const struct sock_bound *n, uint32_t self, bool any_port);
+/* A port that bind() asked for by number holds @port (connect() keeps off). */
+bool btab_explicit(struct stack *st, uint8_t proto, uint16_t port);
+struct sock_bound *bound_at(struct stack *st, uint32_t idx);	/* NULL when free or out of range */
+uint32_t bound_alloc(struct stack *st, const struct sock_bound *b);	/* linked; 0 = none left */
+void bound_free(struct stack *st, uint32_t idx);
+
+/* ---- ports.c ---- */
+/* A free port for @n (bind to port 0). Return: 0 = none. */
+uint16_t port_for_bind(struct stack *st, struct sock_bound *n);
+/* A port that makes @t unique and whose replies reach @wanted if that can be. Return: 0 = none. */
+uint16_t port_for_connect(struct stack *st, const struct sock_tuple *t, uint16_t wanted);
+uint16_t port_worker(struct stack *st, const struct sock_tuple *t);
+
+/* ---- ltable.c: this worker's replica of the listeners ---- */
+#define LTAB_HEADS	1024u
+struct ltab_node {				/* by listener index */
+	struct sd_addr addr;
+	uint16_t port;
+	uint8_t proto, family, v6only, reuseport, used;
+	uint32_t next;
+	struct shm_accept_prod prod;		/* this worker's view of its accept ring */
+	struct sock_id id;
+	uint32_t ring;				/* index in the segment */
+};
+struct ltab {
+	uint32_t heads[LTAB_HEADS];
+	struct ltab_node *nodes;		/* [listeners] */
+	uint32_t listeners;
+};
+int ltab_init(struct stack *st, struct ltab *lt);
+void ltab_fini(struct ltab *lt);
+void ltab_add(struct stack *st, uint32_t listener, const struct sock_listener *l);
+void ltab_del(struct stack *st, uint32_t listener);
+struct ltab_node *ltab_node(struct stack *st, uint32_t listener);	/* NULL when not in the replica */
+
+/* ---- listen.c ---- */
+int listen_init(struct stack *st);
+
+/* ---- the worker's state ---- */
+#define SOCK_OPS_MAX	8
+#define SOCK_KEPT_MAX	65536u
+#define SOCK_PERTURB	64u
+#define SOCK_SOMAXCONN	4096u
+
+struct sock_state {
+	struct etab eh;
+	struct ltab lt;
+	const struct sock_ops *ops[SOCK_OPS_MAX];
+	unsigned ops_cnt;
+	const struct sock_listen_ops *lops[256];	/* by protocol */
+	uint32_t gen_next;			/* generations of accepted slots */
+	int32_t slot_used[STACK_MAX_SEGS];
+
+	/* messages kept while a ring was full, oldest first */
+	struct { uint16_t to; struct stack_msg msg; } *kept;
+	uint32_t kept_cnt, kept_to[SD_MAX_WORKERS];
+
+	/* worker 0 */
+	uint32_t *bheads;			/* [2 protocols][2 lists][65536] */
+	struct etab conn;			/* connections that hold an AR_BOUND, by tuple */
+	struct idx_pool bounds, listeners;
+	uint64_t (*rings_used)[SD_MAX_ACCEPTS / 64];	/* accept rings by segment: in use, */
+	uint64_t (*rings_dirty)[SD_MAX_ACCEPTS / 64];	/* ever used */
+	uint16_t port_lo, port_hi;
+	uint16_t perturb[SOCK_PERTURB];
+};
+#define SOCK_BHEADS_SIZE	((size_t)2 * 2 * 65536 * sizeof(uint32_t))
+#define SOCK_RINGS_SIZE		((size_t)STACK_MAX_SEGS * SD_MAX_ACCEPTS / 8)
+#define SOCK_KEPT_SIZE		(SOCK_KEPT_MAX * sizeof(*((struct sock_state *)0)->kept))
+
+static inline bool sock_id_eq(const struct sock_id *a, const struct sock_id *b)
+{
+	return a->seg == b->seg && a->slot == b->slot && a->gen == b->gen;
+}
+
+static inline void sock_reply(struct stack *st, const struct sock_cmd *c, int err)
+{
+	st->up->reply(st, c->reply, err, NULL, 0);
+}
+
+#endif
