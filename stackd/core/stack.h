@@ -74,6 +74,7 @@ enum stack_msg_kind {
 	SMSG_PROC_ADD, SMSG_PROC_GONE, SMSG_PROC_ACK,	/* app: processes come and go */
 	SMSG_PROC_BAD,			/* app, to worker 0: this process broke the contract */
 	SMSG_SEG_GONE, SMSG_SEG_ACK,	/* app: does anything of this segment still live on you? */
+	SMSG_CALL, SMSG_CALL_DONE,	/* engine: run a function there; it has run */
 	SMSG_MAX
 };
 struct stack_msg {
@@ -103,6 +104,9 @@ struct stack_up {
 	void (*event)(struct stack *st, struct sock_id id, uint32_t ev);
 	/* Return: false when the ring to @to is full (caller counts DROP_HANDOFF_FULL or retries). */
 	bool (*send)(struct stack *st, uint16_t to, const struct stack_msg *msg);
+	/* Worker 0, from app: process @proc_rec broke the contract. Its session ends soon (hang-up, then
+	 * app_detach(), never from within this call). NULL = nobody to tell. */
+	void (*proc_bad)(struct stack *st, uint32_t proc_rec);
 };
 
 struct link_state;
