@@ -112,6 +112,13 @@ void ip4_handoff(struct stack *st, struct pkt *p, uint16_t to, uint32_t flags)
 		stack_drop(st, p, DROP_HANDOFF_FULL);
 }
 
+void ip_handoff(struct stack *st, struct pkt *p, const struct ip_rx_info *info, uint16_t to)
+{
+	ip4_rewind(p);
+	/* a source of our own passes only as a looped packet, here as there */
+	ip4_handoff(st, p, to, IP_MSG_AGAIN | (ip_is_local(st, &info->src) ? IP_MSG_LOCAL : 0));
+}
+
 static void deliver(struct stack *st, struct pkt *p, bool group)
 {
 	struct ip4_hdr *h = ip4_hdr(p);

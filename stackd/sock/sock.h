@@ -168,6 +168,8 @@ struct sd_slot_p *sock_slot_p(struct stack *st, struct sock_id id);
  * none is left. app counts what ATTACH puts into service. */
 void sock_slot_count(struct stack *st, uint16_t seg, int32_t delta);
 int32_t sock_slot_used(struct stack *st, uint16_t seg);
+/* Worker 0: the segment's memory is going away; its accept rings are fresh again. */
+void sock_seg_gone(struct stack *st, uint16_t seg);
 /* Set an asynchronous error (err, err_seq) and post ERR with @ev. */
 void sock_set_err(struct stack *st, struct sock_id id, int err, uint32_t ev);
 
