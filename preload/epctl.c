@@ -202,6 +202,14 @@ static void each_item(int fd, sd_ofd o, void (*fn)(struct pl_epset *s, struct pl
 	}
 }
 
+static void item_closed(struct pl_epset *s, struct pl_epitem *it)
+{
+	/* Not left to the kernel: an unshimmed process may hold the kernel's socket as well. */
+	if (it->hybrid && s->fork_gen == ep.fork_gen)
+		real.epoll_ctl(epset_fd(s), EPOLL_CTL_DEL, it->fd, NULL);
+	epitem_del(s, it);
+}
+
 void pl_epoll_fd_closed(int fd, sd_ofd o)
 {
 	const struct sd_slot_p *p = pl_p(SD_OFD_IDX(o));
@@ -212,7 +220,7 @@ void pl_epoll_fd_closed(int fd, sd_ofd o)
 		set_fd_closed(s, fd, o);
 	else if (SD_OFD_KIND(o) == SD_OFD_SOCK && (unsigned)fd < SD_FDS && ep.fd_items[fd] &&
 		 p && ld_rlx(&p->refs) <= 1)	/* else the description lives on, and its members */
-		each_item(fd, o, epitem_del);
+		each_item(fd, o, item_closed);
 	errno = saved;
 }
 

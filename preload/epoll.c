@@ -50,7 +50,7 @@ static int kern_check(struct ep_call *c, int max)
 
 	c->s->calls = 0;
 	c->s->kern_tsc = __rdtsc();
-	return n > 0 ? epset_filter(c->s, c->ev, (int)n) : 0;
+	return epset_filter(c->s, c->ev, n > 0 ? (int)n : 0);
 }
 
 /* What there is now, without waiting. Return: events or -errno. */
@@ -61,9 +61,10 @@ static int harvest(struct ep_call *c)
 
 	if (r)
 		return r == -EDEADLK ? -EINTR : r;
+	s->round++;
 	if (kern_due(s))
 		n = kern_check(c, c->max - c->max / 2);
-	n += epset_collect(s, c->ev + n, c->max - n);
+	n = epset_collect(s, c->ev, n, c->max);
 	if (!n && s->kern_cnt && s->calls)
 		n = kern_check(c, c->max);
 	epset_pass_on(s);
@@ -147,11 +148,9 @@ static int merge(struct ep_call *c, int n)
 
 	if (r)
 		return r == -EDEADLK ? -EINTR : r;	/* closed under us */
-	if (n > 0)
-		n = epset_filter(s, c->ev, n);
 	r = n < 0 ? n : 0;
-	n = n < 0 ? 0 : n;
-	n += epset_collect(s, c->ev + n, c->max - n);
+	n = epset_filter(s, c->ev, n < 0 ? 0 : n);
+	n = epset_collect(s, c->ev, n, c->max);
 	epset_pass_on(s);
 	epset_unlock(s);
 	return n ? n : r;

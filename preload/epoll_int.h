@@ -33,6 +33,7 @@ struct pl_epitem {			/* index = bit of the mailbox */
 	uint32_t next_ready;		/* 0 = last */
 	bool queued;
 	bool hybrid;			/* also in the real set, data = cookie + index */
+	uint32_t round, pos;		/* the kernel's side was reported in this round, at pos */
 };
 
 struct pl_epset {
@@ -52,6 +53,7 @@ struct pl_epset {
 	uint32_t calls;			/* since the kernel was asked last */
 	uint64_t kern_tsc;		/* when it was */
 
+	uint32_t round;			/* counts harvests */
 	uint32_t ready_head, ready_tail, ready_cnt;
 	uint32_t free_head;		/* items freed */
 	uint32_t item_end;		/* items at and beyond were never used */
@@ -110,9 +112,10 @@ int epitem_subscribe(struct pl_epset *s, struct pl_epitem *it);
 /* Put the kernel's side of a hybrid into the real set or take it out. */
 void epitem_hybrid(struct pl_epset *s, struct pl_epitem *it, bool on);
 
-/* Locked: events of stackd members. Return: number of events stored. */
-int epset_collect(struct pl_epset *s, struct epoll_event *out, int max);
-/* Locked: take our own out of what the kernel said. Return: number of events left. */
+/* Locked: add events of stackd members to the @n that epset_filter() left, up to @max in all.
+ * Return: number of events now. */
+int epset_collect(struct pl_epset *s, struct epoll_event *out, int n, int max);
+/* Locked: begin a round; take our own out of what the kernel said. Return: number of events left. */
 int epset_filter(struct pl_epset *s, struct epoll_event *ev, int n);
 /* Locked, after a change: wake a sleeper if there is something for him, else keep him woken-able. */
 void epset_pass_on(struct pl_epset *s);

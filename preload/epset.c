@@ -327,7 +327,7 @@ void epitem_hybrid(struct pl_epset *s, struct pl_epitem *it, bool on)
 
 	if (on && it->hybrid)
 		op = EPOLL_CTL_MOD;
-	if ((on || it->hybrid) && pl_fd(it->fd) == it->ofd)
+	if ((on || it->hybrid) && pl_fd(it->fd) == it->ofd)	/* else the number is another's */
 		real.epoll_ctl(epset_fd(s), op, it->fd, &ev);
 	it->hybrid = on;
 	errno = saved;
@@ -345,7 +345,7 @@ int epitem_add(struct pl_epset *s, int fd, sd_ofd ofd, const struct epoll_event 
 
 	if (!it)
 		return -ENOSPC;
-	*it = (struct pl_epitem){ .ofd = ofd, .data = ev->data.u64, .fd = fd,
+	*it = (struct pl_epitem){ .ofd = ofd, .round = s->round - 1, .data = ev->data.u64, .fd = fd,
 				  .events = ev->events | EPOLLERR | EPOLLHUP };
 	r = epitem_subscribe(s, it);
 	if (r) {
@@ -421,10 +421,9 @@ static void item_disable(struct pl_epset *s, struct pl_epitem *it)
 		epitem_hybrid(s, it, true);
 }
 
-int epset_collect(struct pl_epset *s, struct epoll_event *out, int max)
+int epset_collect(struct pl_epset *s, struct epoll_event *out, int n, int max)
 {
 	uint32_t left;
-	int n = 0;
 
 	take_posts(s);
 	for (left = s->ready_cnt; left && n < max; left--) {
@@ -438,8 +437,12 @@ int epset_collect(struct pl_epset *s, struct epoll_event *out, int max)
 		ev = item_ready(it);
 		if (!ev)
 			continue;
-		out[n].events = ev;
-		out[n++].data.u64 = it->data;
+		if (it->round == s->round && n) {	/* a hybrid whose kernel side came first */
+			out[it->pos].events |= ev;
+		} else {
+			out[n].events = ev;
+			out[n++].data.u64 = it->data;
+		}
 		if (it->events & EPOLLONESHOT)
 			item_disable(s, it);
 		else if (!(it->events & EPOLLET))
@@ -452,6 +455,7 @@ int epset_filter(struct pl_epset *s, struct epoll_event *ev, int n)
 {
 	int out = 0;
 
+	s->round++;
 	for (int i = 0; i < n; i++) {
 		uint64_t idx = ev[i].data.u64 - ep.cookie;
 
@@ -461,6 +465,8 @@ int epset_filter(struct pl_epset *s, struct epoll_event *ev, int n)
 			if (!idx || idx >= s->item_end || !it->ofd)
 				continue;
 			ev[i].data.u64 = it->data;
+			it->round = s->round;
+			it->pos = (uint32_t)out;
 			if (it->events & EPOLLONESHOT)
 				it->events &= EP_PRIVATE;	/* the kernel did so, too */
 		}
