@@ -2,7 +2,7 @@
 /* preload/epoll_int.h - epoll sets: what epset.c, epctl.c, epoll.c and epfork.c share
  * The program's epoll fd is a real one; kernel fds are members of it and of nothing else. An epoll fd
  * made while attached has a struct pl_epset from the start (so that dups find it, and so that members
- * are counted), but only the first stackd member *activates* it: it gets a mailbox, whose eventfd
+ * are counted), one made before gets it with its first stackd member; in any case only the first stackd member *activates* it: it gets a mailbox, whose eventfd
  * joins the real set, edge-triggered, under a cookie. From then on epoll_wait() merges both kinds.
  * Holds:
  *   E1  structs are never unmapped: a pointer from sets[] is always good; the tag tells whether it is
@@ -69,6 +69,8 @@ struct pl_ep {				/* one, process-wide */
 	uint32_t fork_gen;		/* counts the forks that led to this process */
 	uint32_t end;			/* sets at and beyond were never used */
 	struct pl_epset *sets[EP_SETS];
+	/* By fd number, for epoll fds made before the process attached: it is one, it is nested. */
+	uint64_t early[SD_FDS / 64], early_nested[SD_FDS / 64];
 	uint16_t fd_items[SD_FDS];	/* items that name this fd, in all sets; saturates */
 };
 extern struct pl_ep ep;
@@ -88,6 +90,21 @@ static inline struct pl_epset *epset_of(sd_ofd o)
 static inline bool epset_active(const struct pl_epset *s)
 {
 	return ld_acq(&s->mb.mbox) != 0;
+}
+
+static inline void epbit_set(uint64_t *map, int fd, bool on)
+{
+	uint64_t m = 1ull << fd % 64;
+
+	if (on)
+		or_sc(&map[fd / 64], m);
+	else
+		and_sc(&map[fd / 64], ~m);
+}
+
+static inline bool epbit_get(const uint64_t *map, int fd)
+{
+	return (unsigned)fd < SD_FDS && ld_rlx(&map[fd / 64]) >> fd % 64 & 1;
 }
 
 /* Enter a new set for @epfd, without a mailbox. Return: 0 or -errno. */
