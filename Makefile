@@ -78,7 +78,7 @@ FUZZ_BINS   := $(patsubst tests/fuzz/fuzz_%.c,$(B)/tests/fuzz-%,$(wildcard tests
 SIM_BIN     := $(if $(wildcard tests/sim/*.c),$(B)/tests/sim)
 TEST_BINS   := $(UNIT_BINS) $(STRESS_BINS) $(FUZZ_BINS) $(SIM_BIN)
 
-$(B)/tests/stress-%: $(B)/obj/tests/stress/%.o $(B)/libstackcore.a
+$(STRESS_BINS): $(B)/tests/stress-%: $(B)/obj/tests/stress/%.o $(B)/libstackcore.a
 	@mkdir -p $(@D)
 	$(CC) $(LDSAN) -o $@ $^ -lpthread
 
