@@ -38,10 +38,10 @@
 
 #define STRESS_OK(...) (printf("ok " __VA_ARGS__), printf("\n"), fflush(stdout))
 
-/* Work to do: less where each access costs a hundred times as much. */
+/* Work to do: less where each access costs many times as much. */
 static inline unsigned stress_n(unsigned n)
 {
-	return STRESS_TSAN ? n / 10 : n;
+	return STRESS_TSAN ? n / 4 : n;
 }
 
 static inline void stress_start(unsigned limit_s)
