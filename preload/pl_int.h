@@ -74,6 +74,8 @@ static inline bool pl_nonblock(uint32_t slot, int flags)
 
 /* Parent of a fork, not attached yet: the child shares the "already warned" word. */
 void pl_attach_prefork(void);
+/* Attaching failed once: the kernel's stack for the rest of this process's life. */
+extern uint32_t pl_attach_failed;
 /* In a fork child: locks of attach.c that another thread of the parent held. */
 void pl_attach_child(void);
 struct sd_ctl_hello_r;
