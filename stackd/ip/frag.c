@@ -254,12 +254,12 @@ struct pkt *reasm_rx(struct stack *st, struct pkt *p)
 	if (q->dead)
 		goto drop;
 	set = units_set(q, f.off, f.len, &all);
-	if (set == all)
-		goto drop;
-	if (set || !piece_fits(q, &f)) {
+	if (!piece_fits(q, &f) || (set && set < all)) {
 		q_kill(st, q);
 		goto drop;
 	}
+	if (set)
+		goto drop;
 	piece_store(st->ip, q, p, &f);
 	if (q->total && q->got == q->total)
 		whole = q_finish(st, q, p);
