@@ -23,7 +23,8 @@ uint16_t link_owner(struct stack *st, const struct pkt *p)
 	const uint8_t *h = p->data;
 	unsigned ihl = (h[0] & 15u) * 4;
 
-	if (st->workers < 2 || p->len < ihl + 4 || (h[6] & 0x3f) || h[7] || (h[9] != 6 && h[9] != 17))
+	if (st->workers < 2 || p->len < ihl + 4 || (h[6] & 0x3f) || h[7] ||
+	    (h[9] != 6 && h[9] != 17))
 		return st->worker;
 	return (uint16_t)((h[ihl + 1] + h[ihl + 3]) % st->workers);
 }

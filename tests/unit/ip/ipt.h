@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* tests/unit/ip/ipt.h - packets and stacks for the tests of ip/
- * Our address is 192.0.2.2/24, the peer is 192.0.2.1, the gateway 192.0.2.254. Protocol 17 is a transport
- * that writes down what it gets.
+ * Our address is 192.0.2.2/24, the peer is 192.0.2.1, the gateway 192.0.2.254. Protocol 17 is a
+ * transport that writes down what it gets.
  */
 #ifndef TESTS_IPT_H
 #define TESTS_IPT_H

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* tests/unit/ip/test_frag.c - reassembly: every order, overlaps, limits, timeout, the way to the owner */
+/* tests/unit/ip/test_frag.c - reassembly: every order, overlaps, limits, timeout, the way to the
+ * owner */
 #include "stackd/core/rng.h"
 #include "tests/unit/ip/ipt.h"
 
@@ -66,7 +67,8 @@ Test(ip_frag, random_cuts_with_duplicates_interleaved)
 	fill();
 	rng_seed(s, 9);
 	for (unsigned round = 0; round < 60; round++) {
-		unsigned total = 1000 + rng_below(s, 30000), step = 8 * (1 + rng_below(s, 180)), n = 0;
+		unsigned total = 1000 + rng_below(s, 30000), n = 0;
+		unsigned step = 8 * (1 + rng_below(s, 180));
 		unsigned off[4096];
 
 		if (total / step > 400)
@@ -82,10 +84,11 @@ Test(ip_frag, random_cuts_with_duplicates_interleaved)
 		got.cnt = 0;
 		for (unsigned i = 0; i < n; i++) {
 			unsigned len = total - off[i] < step ? total - off[i] : step;
+			bool more = off[i] + len < total;
 
-			piece(&h->st[0], (uint16_t)round, off[i], len, off[i] + len < total);
+			piece(&h->st[0], (uint16_t)round, off[i], len, more);
 			if (i + 1 < n && rng_below(s, 4) == 0)
-				piece(&h->st[0], (uint16_t)round, off[i], len, off[i] + len < total);
+				piece(&h->st[0], (uint16_t)round, off[i], len, more);
 		}
 		cr_assert_eq(got.cnt, 1, "round %u", round);
 		cr_assert_eq(got.len, total);
@@ -109,7 +112,8 @@ Test(ip_frag, largest_datagram_and_one_byte_more)
 	ipt_stop(h);
 }
 
-/* Pieces { offset, length, more } that must kill the datagram; the missing rest must not revive it. */
+/* Pieces { offset, length, more } that must kill the datagram; the missing rest must not revive
+ * it. */
 static const struct {
 	unsigned p[3][3];
 } killers[] = {
@@ -129,8 +133,11 @@ Test(ip_frag, contradictions_kill_the_datagram)
 	for (unsigned i = 0; i < sizeof(killers) / sizeof(killers[0]); i++) {
 		struct hx *h = ipt_start(1);
 
-		for (unsigned k = 0; k < 3; k++)
-			piece(&h->st[0], 5, killers[i].p[k][0], killers[i].p[k][1], killers[i].p[k][2]);
+		for (unsigned k = 0; k < 3; k++) {
+			const unsigned *f = killers[i].p[k];
+
+			piece(&h->st[0], 5, f[0], f[1], f[2]);
+		}
 		piece(&h->st[0], 5, 0, 8, true);
 		piece(&h->st[0], 5, 8, 8, true);
 		piece(&h->st[0], 5, 16, 8, true);
@@ -190,8 +197,10 @@ Test(ip_frag, datagrams_are_told_apart)
 	fill();
 	piece(&h->st[0], 1, 0, 8, true);
 	piece(&h->st[0], 2, 8, 8, false);
-	ipt_in(&h->st[0], &(struct ipt_pkt){ .src = FAR, .id = 1, .frag = 1, .body = body, .len = 8 });
-	ipt_in(&h->st[0], &(struct ipt_pkt){ .proto = 99, .id = 1, .frag = 1, .body = body, .len = 8 });
+	ipt_in(&h->st[0], &(struct ipt_pkt){ .src = FAR, .id = 1, .frag = 1, .body = body,
+					     .len = 8 });
+	ipt_in(&h->st[0], &(struct ipt_pkt){ .proto = 99, .id = 1, .frag = 1, .body = body,
+					     .len = 8 });
 	cr_assert_eq(got.cnt, 0);
 	piece(&h->st[0], 1, 8, 8, false);
 	cr_assert_eq(got.cnt, 1);
@@ -203,8 +212,10 @@ static unsigned ecn_try(uint8_t a, uint8_t b)
 	struct hx *h = ipt_start(1);
 	unsigned n;
 
-	ipt_in(&h->st[0], &(struct ipt_pkt){ .tos = a, .id = 1, .frag = IP4_MF, .body = body, .len = 8 });
-	ipt_in(&h->st[0], &(struct ipt_pkt){ .tos = b, .id = 1, .frag = 1, .body = body, .len = 8 });
+	ipt_in(&h->st[0], &(struct ipt_pkt){ .tos = a, .id = 1, .frag = IP4_MF, .body = body,
+					     .len = 8 });
+	ipt_in(&h->st[0], &(struct ipt_pkt){ .tos = b, .id = 1, .frag = 1, .body = body,
+					     .len = 8 });
 	n = got.cnt;
 	ipt_stop(h);
 	return n;
@@ -242,17 +253,21 @@ Test(ip_frag, whole_datagram_goes_to_the_owner_of_its_flow)
 Test(ip_frag, no_buffer_for_the_whole)
 {
 	struct hx *h = ipt_start(1);
-	struct pkt *hold[32];
+	struct pkt *hold = NULL, *x;
 
 	fill();
-	for (unsigned i = 0; i < 32; i++)
-		hold[i] = pkt_alloc(h->st[0].pool, true);
+	while ((x = pkt_alloc(h->st[0].pool, true))) {
+		x->next = hold;
+		hold = x;
+	}
 	piece(&h->st[0], 7, 0, 1400, true);
 	piece(&h->st[0], 7, 1400, 1000, false);
 	cr_assert_eq(got.cnt, 0);
 	cr_assert_eq(h->cnt[0].drop[DROP_NO_BUF], 1);
 	cr_assert_eq(h->st[0].ip->reasm_cnt, 0);
-	for (unsigned i = 0; i < 32; i++)
-		pkt_free(h->st[0].pool, hold[i]);
+	while ((x = hold)) {
+		hold = x->next;
+		pkt_free(h->st[0].pool, x);
+	}
 	ipt_stop(h);
 }

@@ -71,10 +71,11 @@ Test(icmp, large_echo_is_reassembled_and_answered_in_fragments)
 	ic.csum = csum_of(buf, len);
 	memcpy(buf, &ic, 8);
 	for (unsigned o = 0; o < len; o += 1480) {
-		unsigned n = len - o < 1480 ? len - o : 1480;
+		unsigned n = len - o < 1480 ? len - o : 1480, mf = o + n < len ? IP4_MF : 0;
 
-		ipt_in(&h->st[0], &(struct ipt_pkt){ .proto = IP_PROTO_ICMP, .id = 9, .body = buf + o, .len = n,
-						     .frag = (uint16_t)(o / 8 | (o + n < len ? IP4_MF : 0)) });
+		ipt_in(&h->st[0], &(struct ipt_pkt){ .proto = IP_PROTO_ICMP, .id = 9,
+						     .body = buf + o, .len = n,
+						     .frag = (uint16_t)(o / 8 | mf) });
 	}
 	cnt = fl.cnt;
 	cr_assert_eq(cnt, 45);
@@ -161,10 +162,12 @@ Test(icmp, errors_reach_the_transport_as_linux_maps_them)
 		int err;
 		bool hard;
 	} t[] = {
-		{ 3, 0, ENETUNREACH, false }, { 3, 1, EHOSTUNREACH, false }, { 3, 2, ENOPROTOOPT, true },
-		{ 3, 3, ECONNREFUSED, true }, { 3, 4, EMSGSIZE, false }, { 3, 5, EOPNOTSUPP, false },
+		{ 3, 0, ENETUNREACH, false }, { 3, 1, EHOSTUNREACH, false },
+		{ 3, 2, ENOPROTOOPT, true }, { 3, 3, ECONNREFUSED, true },
+		{ 3, 4, EMSGSIZE, false }, { 3, 5, EOPNOTSUPP, false },
 		{ 3, 7, EHOSTDOWN, true }, { 3, 8, ENONET, true }, { 3, 9, ENETUNREACH, true },
-		{ 3, 13, EHOSTUNREACH, true }, { 11, 0, EHOSTUNREACH, false }, { 12, 0, EPROTO, true },
+		{ 3, 13, EHOSTUNREACH, true }, { 11, 0, EHOSTUNREACH, false },
+		{ 12, 0, EPROTO, true },
 	};
 	struct hx *h = ipt_start(1);
 	struct sd_addr us = v4(US), far = v4(FAR);
@@ -199,8 +202,8 @@ Test(icmp, error_travels_to_the_flows_owner)
 Test(icmp, silent_neighbour_is_host_unreachable)
 {
 	struct hx *h = ipt_start(1);
-	struct pkt *p = ipt_make(&h->st[0], &(struct ipt_pkt){ .src = US, .dst = PEER, .body = "12345678",
-							       .len = 8 });
+	struct pkt *p = ipt_make(&h->st[0], &(struct ipt_pkt){ .src = US, .dst = PEER,
+							       .body = "12345678", .len = 8 });
 
 	fl.up.unreachable(&h->st[0], p);
 	cr_assert_eq(got.errs, 1);
@@ -251,7 +254,8 @@ Test(icmp, never_about_errors_broadcasts_or_later_fragments)
 	memset(buf, 0, 64);
 	for (unsigned i = 0; i < sizeof(errors); i++) {
 		buf[0] = errors[i];
-		complain(st, &(struct ipt_pkt){ .proto = IP_PROTO_ICMP, .body = buf, .len = 36 }, 0);
+		complain(st, &(struct ipt_pkt){ .proto = IP_PROTO_ICMP, .body = buf, .len = 36 },
+			 0);
 	}
 	complain(st, &(struct ipt_pkt){ .proto = IP_PROTO_ICMP, .body = buf, .len = 0 }, 0);
 	complain(st, &(struct ipt_pkt){ .dst = BCAST, .body = buf, .len = 36 }, 0);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* tests/unit/ip/test_out.c - output: headers, checksum states, fragments, packets that stay inside */
+/* tests/unit/ip/test_out.c - output: headers, checksum states, fragments, packets that stay
+ * inside */
 #include "tests/unit/ip/ipt.h"
 
 static uint8_t body[65536];
@@ -10,8 +11,8 @@ static struct ip_tx_info info_to(struct stack *st, uint32_t dst, bool df)
 	struct ip_route_res r;
 
 	cr_assert_eq(ip_route(st, &d, NULL, &r), 0);
-	return (struct ip_tx_info){ .src = r.src, .dst = d, .next_hop = r.next_hop, .proto = IP_PROTO_UDP,
-				    .df = df, .local = r.local };
+	return (struct ip_tx_info){ .src = r.src, .dst = d, .next_hop = r.next_hop,
+				    .proto = IP_PROTO_UDP, .df = df, .local = r.local };
 }
 
 static void fill(void)
@@ -103,8 +104,8 @@ Test(ip_out, fragments_carry_a_finished_checksum_and_reassemble)
 		off += n;
 	}
 	cr_assert_eq(off, len);
-	cr_assert_eq(csum_done(csum_add(ip_pseudo_sum(&info.src, &info.dst, IP_PROTO_UDP, len), whole,
-					len)), 0);
+	cr_assert_eq(csum_done(csum_add(ip_pseudo_sum(&info.src, &info.dst, IP_PROTO_UDP, len),
+					whole, len)), 0);
 	cr_assert_eq(h->cnt[0].snmp[SNMP_Ip_FragCreates], 4);
 	cr_assert_eq(h->cnt[0].snmp[SNMP_Ip_FragOKs], 1);
 	ipt_stop(h);
@@ -132,17 +133,20 @@ Test(ip_out, fragments_without_buffers)
 	struct hx *h = ipt_start(1);
 	struct stack *st = &h->st[0];
 	struct ip_tx_info info = info_to(st, PEER, false);
-	struct pkt *hold[513], *p = ipt_out(st, body, 4000);
-	unsigned n = 0;
+	struct pkt *p = ipt_out(st, body, 4000), *hold = NULL, *x;
 
-	while ((hold[n] = pkt_alloc(st->pool, false)))
-		n++;
+	while ((x = pkt_alloc(st->pool, false))) {
+		x->next = hold;
+		hold = x;
+	}
 	ip_tx(st, p, &info);
 	cr_assert_eq(fl.cnt, 0);
 	cr_assert_eq(h->cnt[0].drop[DROP_NO_BUF], 1);
 	cr_assert_eq(h->cnt[0].snmp[SNMP_Ip_FragFails], 1);
-	while (n)
-		pkt_free(st->pool, hold[--n]);
+	while ((x = hold)) {
+		hold = x->next;
+		pkt_free(st->pool, x);
+	}
 	ipt_stop(h);
 }
 

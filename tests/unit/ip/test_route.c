@@ -40,7 +40,7 @@ Test(ip_route, longest_prefix_wins_whatever_the_order)
 
 	cr_assert_eq(add_addr(st, 0x0a010203, 112), 0);
 	cr_assert_eq(add_route(st, NET10, 104, PEER), 0);
-	cr_assert_eq(add_route(st, 0x0a010280, 121, PEER + 1), -ENETUNREACH, "gateway is ourselves");
+	cr_assert_eq(add_route(st, 0x0a010280, 121, US), -ENETUNREACH, "gateway is ourselves");
 	cr_assert_eq(add_route(st, 0x0a010280, 121, PEER + 9), 0);
 	cr_assert_eq(add_route(st, 0x0a010281, 128, PEER + 10), 0);
 
