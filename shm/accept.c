@@ -56,7 +56,8 @@ void shm_accept_reset(struct sd_accept_ring *r, struct shm_accept_prod *p)
 	*p = (struct shm_accept_prod){ 0 };
 }
 
-int shm_accept_push(struct sd_accept_ring *r, struct shm_accept_prod *p, uint32_t slot, uint32_t gen)
+int shm_accept_push(struct sd_accept_ring *r, struct shm_accept_prod *p, uint32_t slot,
+		    uint32_t gen)
 {
 	struct sd_accept_ent *e = ent(r, p->prod);
 

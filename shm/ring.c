@@ -13,7 +13,8 @@
 
 static_assert((SD_CMD_ENTRIES & (SD_CMD_ENTRIES - 1)) == 0, "positions wrap with the ring");
 
-int shm_cmd_push(const struct shm_seg *seg, uint32_t proc, uint32_t worker, const struct sd_cmd *cmd)
+int shm_cmd_push(const struct shm_seg *seg, uint32_t proc, uint32_t worker,
+		 const struct sd_cmd *cmd)
 {
 	struct sd_cmd_ring *r = shm_cmd_ring(seg, proc, worker);
 	struct sd_cmd *e;
@@ -42,7 +43,8 @@ static bool ready(const struct sd_cmd_ring *r, uint32_t pos)
 }
 
 /* The first of the @n entries from cons that is published and not taken. Return: @n for none. */
-static uint32_t first_ready(const struct sd_cmd_ring *r, const struct shm_cmd_reader *rd, uint32_t n)
+static uint32_t first_ready(const struct sd_cmd_ring *r, const struct shm_cmd_reader *rd,
+			    uint32_t n)
 {
 	uint32_t i;
 

@@ -6,8 +6,8 @@
  *          entries ahead at most, whatever the ring says
  * A producer may be stopped between taking a position and filling it (preempted, or interrupted by
  * a signal handler that sends a command itself and waits for the answer). The worker then takes
- * later entries first. Order is kept where there is one: a command that was published before another
- * push began is taken before that one.
+ * later entries first. Order is kept where there is one: a command that was published before
+ * another push began is taken before that one.
  */
 #ifndef SHM_RING_H
 #define SHM_RING_H
@@ -21,7 +21,8 @@
  * xchg_sc; the caller then looks at info->worker[].sleeping (ld_sc) and rings the doorbell.
  * Return: 0, or -EAGAIN when the ring is full
  */
-int shm_cmd_push(const struct shm_seg *seg, uint32_t proc, uint32_t worker, const struct sd_cmd *cmd);
+int shm_cmd_push(const struct shm_seg *seg, uint32_t proc, uint32_t worker,
+		 const struct sd_cmd *cmd);
 
 #define SHM_CMD_AHEAD	64u
 

@@ -82,7 +82,8 @@ static void run(bool proc)
 	party_join(&e);
 	CHECK(c->cnt == PARTIES * c->rounds + c->engine_cnt, "%lu", c->cnt);
 	CHECK(c->word == 0);
-	STRESS_OK("lock %s, engine had it %lu times", proc ? "processes" : "threads", c->engine_cnt);
+	STRESS_OK("lock %s, engine had it %lu times", proc ? "processes" : "threads",
+		  c->engine_cnt);
 	munmap(c, sizeof(*c));
 }
 

@@ -48,7 +48,7 @@ static uint32_t drain(struct ctx *c, struct shm_cmd_reader *rd, uint32_t *next)
 
 	while (shm_cmd_pop(&c->seg, PROC, 0, rd, &cmd)) {
 		CHECK(cmd.op == SD_OP_KICK && cmd.slot <= PRODUCERS);
-		CHECK(cmd.gen == next[cmd.slot], "%u, not %u of %u", cmd.gen, next[cmd.slot], cmd.slot);
+		CHECK(cmd.gen == next[cmd.slot], "%u of %u", cmd.gen, cmd.slot);
 		CHECK(cmd.u32[0] == ~cmd.gen);
 		next[cmd.slot]++;
 		n++;
