@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* link/link.c - Ethernet in and out, and which worker gets what
  *
- * Receive: burst -> destination and EtherType -> ARP, or GRO -> owner -> IP, here or at another worker.
- * Transmit: IP packet -> neighbour -> Ethernet header -> vector of this loop -> device, or the worker
- * that has a queue when this one has none. A packet that leaves the worker is made one piece first: its
- * fragments are borrowed from memory that this worker may give up meanwhile.
+ * Receive: burst -> destination and EtherType -> ARP, or GRO -> owner -> IP, here or at another
+ * worker. Transmit: IP packet -> neighbour -> Ethernet header -> vector of this loop -> device, or
+ * the worker that has a queue when this one has none. A packet that leaves the worker is made one
+ * piece first: its fragments are borrowed from memory that this worker may give up meanwhile.
  * Spec:    IEEE 802.3, RFC 894, RFC 1112 6.4 (multicast MAC)
  * In/Out:  frames <-> IPv4 packets, ARP
  * Holds:   L1, L2 of link_int.h

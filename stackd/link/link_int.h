@@ -21,7 +21,7 @@
 #define LINK_ADDRS	256
 
 #define NEIGH_BUCKETS	1024u		/* power of two */
-#define NEIGH_QUEUE	64u		/* packets that wait for one neighbour; the oldest goes first */
+#define NEIGH_QUEUE	64u		/* packets that wait for one; the oldest is dropped first */
 #define NEIGH_QUEUED	512u		/* and for all of them together */
 
 struct neigh_queue {
@@ -85,7 +85,7 @@ void arp_announce(struct stack *st, const struct sd_addr *addr);
 
 enum neigh_evidence {
 	NEIGH_HEARD,			/* it spoke: in a request to us (makes an entry) */
-	NEIGH_HEARD_OTHER,		/* it spoke to others, or to everybody: entries that exist only */
+	NEIGH_HEARD_OTHER,		/* it spoke to others, or to all: refreshes only */
 	NEIGH_ANSWERED,			/* its reply to us */
 };
 

@@ -2,9 +2,9 @@
 /* nic/tap.c - one queue of a TAP device, frames with a virtio-net header
  *
  * A frame is read straight into packet memory: the vnet header into a local, the first bytes into a
- * small buffer, what does not fit there into the middle of a big one. Almost every frame ends in the
- * small buffer; for the others the small buffer's bytes are copied in front of the rest, so that every
- * packet is one piece and no 68 KiB buffer waits behind an ACK (figures: DESIGN.md).
+ * small buffer, what does not fit there into the middle of a big one. Almost every frame ends in
+ * the small buffer; for the others the small buffer's bytes are copied in front of the rest, so
+ * that every packet is one piece and no 68 KiB buffer waits behind an ACK (figures: DESIGN.md).
  * Spec:    virtio 1.1 5.1.6 (struct virtio_net_hdr); Linux tuntap: IFF_VNET_HDR, header size 10
  * In/Out:  rx: frame -> pkt, data at the Ethernet header; tx: finished pkt -> frame
  * Holds:   T1 checksum and GSO fields of a header are inside the frame, or the frame is dropped
@@ -79,7 +79,8 @@ static bool vnet_gso(const struct vnet_hdr *h, struct pkt *p)
 	return true;
 }
 
-/* Offload fields of a frame just read. Return: false when the header describes something impossible. */
+/* Offload fields of a frame just read. Return: false when the header describes something
+ * impossible. */
 static bool vnet_apply(const struct vnet_hdr *h, struct pkt *p)
 {
 	p->csum_state = PKT_CSUM_NONE;
@@ -118,8 +119,8 @@ static struct pkt *rx_drop(struct stack *st, enum drop_reason why)
 	return NULL;
 }
 
-/* The frame of @n bytes is in the buffers; take the one that it ends up in. Without a big buffer a frame
- * that fills the small one may have been cut. */
+/* The frame of @n bytes is in the buffers; take the one that it ends up in. Without a big buffer a
+ * frame that fills the small one may have been cut. */
 static struct pkt *rx_take(struct stack *st, struct rx_bufs *b, uint32_t n)
 {
 	struct pkt *p;

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* tests/fuzz/fuzz_eth.c - mutated frames through devices, Ethernet, ARP, neighbours and GRO
  * usage: fuzz-eth [ITERATIONS [SEED]]; prints the seed; the same seed makes the same frames.
- * Worker 0 has two devices that take turns: a TAP (a datagram socket in its place, so that vnet headers
- * are mutated too) and a memory link behind an impairment device, with GRO. Worker 1 has none. Frames
- * are ARP, and runs of TCP segments that could be merged; some bytes change on the way. Meanwhile both
- * workers send, time passes, and messages get lost.
+ * Worker 0 has two devices that take turns: a TAP (a datagram socket in its place, so that vnet
+ * headers are mutated too) and a memory link behind an impairment device, with GRO. Worker 1 has
+ * none. Frames are ARP, and runs of TCP segments that could be merged; some bytes change on the
+ * way. Meanwhile both workers send, time passes, and messages get lost.
  * Checked: sanitizers and ASSERT; what goes up is inside its buffers and what was merged can be cut
  * again; all packets come home and no timer is left.
  */
@@ -92,7 +92,8 @@ static void ip4_rx(struct stack *st, struct pkt *p)
 	w.up++;
 	ASSERT(p->l3_off == p->data - p->buf && p->l3_off == p->l2_off + 14);
 	ASSERT(p->data + p->len <= p->buf + p->buf_size && p->frag_cnt <= PKT_FRAGS);
-	ASSERT(p->csum_start == 0 || p->csum_start + p->csum_off + 2u <= (p->data - p->buf) + p->len);
+	ASSERT(p->csum_start == 0 ||
+	       p->csum_start + p->csum_off + 2u <= (p->data - p->buf) + p->len);
 	pkt_copy_out(p, 0, all, pkt_total(p));
 	if (p->frag_cnt)
 		check_merged(st, p);
@@ -130,8 +131,10 @@ static uint32_t mk_tcp(uint8_t *f)
 
 	memcpy(f, our_mac, 6);
 	memcpy(f + 6, (uint8_t[]){ 2, 0, 0, 0, 0, 1, 8, 0 }, 8);
-	memcpy(ip, (uint8_t[]){ 0x45, 0, (uint8_t)(total >> 8), (uint8_t)total, (uint8_t)(w.id >> 8),
-				(uint8_t)w.id, 0x40, 0, 64, 6, 0, 0, 192, 0, 2, 1, 192, 0, 2, 2 }, 20);
+	memcpy(ip, (uint8_t[]){ 0x45, 0, 0, 0, 0, 0, 0x40, 0, 64, 6, 0, 0, 192, 0, 2, 1,
+				192, 0, 2, 2 }, 20);
+	put16(ip + 2, total);
+	put16(ip + 4, w.id);
 	sum = csum_of(ip, 20);
 	memcpy(ip + 10, &sum, 2);
 	memset(ip + 20, 0, 20 + len);
@@ -225,7 +228,8 @@ static void feed(void)
 
 static void send_some(struct stack *st)
 {
-	struct sd_addr to = { .b = { [10] = 0xff, 0xff, 192, 0, 2, (uint8_t)rng_below(w.rng, 60) } };
+	uint8_t host = (uint8_t)rng_below(w.rng, 60);
+	struct sd_addr to = { .b = { [10] = 0xff, 0xff, 192, 0, 2, host } };
 	struct pkt *p = pkt_alloc(st->pool, false);
 
 	if (!p)
@@ -308,7 +312,8 @@ static void start(uint64_t seed)
 		*st = (struct stack){ .worker = i, .workers = WORKERS, .cnt = &w.cnt[i], .up = &up,
 				      .now_us = w.now_us, .arena = &w.arena };
 		rng_seed(st->rng_state, seed + i);
-		ASSERT(wheel_create(st->now_us, &st->wheel) == 0 && pkt_pool_create(&conf, &st->pool) == 0);
+		ASSERT(wheel_create(st->now_us, &st->wheel) == 0);
+		ASSERT(pkt_pool_create(&conf, &st->pool) == 0);
 		st->nic = i == 0 ? w.tap : NULL;
 		ASSERT(link_init(st) == 0);
 		link_set_dev(st, our_mac, 1500, 1);

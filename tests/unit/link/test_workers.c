@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* tests/unit/link/test_workers.c - several workers, one device queue: hand-off both ways, replicas */
+/* tests/unit/link/test_workers.c - several workers, one device queue: hand-off, replicas */
 #include "tests/unit/link/fix.h"
 
 #define SEC 1000000u
@@ -18,9 +18,9 @@ static uint32_t mk_udp(uint8_t *f, uint16_t sport, uint16_t frag)
 {
 	memset(f, 0, 60);
 	mk_eth(f, fx.ours->mac, peer_mac, 0x0800);
-	memcpy(f + 14, (uint8_t[]){ 0x45, 0, 0, 28, 0, 0, (uint8_t)(frag >> 8), (uint8_t)frag, 64, 17, 0, 0,
-				    192, 0, 2, 1, 192, 0, 2, 2, (uint8_t)(sport >> 8), (uint8_t)sport,
-				    0, 53, 0, 8 }, 26);
+	memcpy(f + 14, (uint8_t[]){ 0x45, 0, 0, 28, 0, 0, (uint8_t)(frag >> 8), (uint8_t)frag,
+				    64, 17, 0, 0, 192, 0, 2, 1, 192, 0, 2, 2, (uint8_t)(sport >> 8),
+				    (uint8_t)sport, 0, 53, 0, 8 }, 26);
 	return 60;
 }
 
@@ -136,7 +136,8 @@ Test(workers, replica_survives_lost_messages)
 	fix_fini();
 }
 
-/* Use by another worker keeps worker 0's entry in use: it probes, and the news of a failure spreads. */
+/* Use by another worker keeps worker 0's entry in use: it probes, and the news of a failure
+ * spreads. */
 Test(workers, use_by_a_replica_is_reported)
 {
 	struct pkt *p;

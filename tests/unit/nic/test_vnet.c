@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* tests/unit/nic/test_vnet.c - vnet headers, sane and not, over a datagram socket in place of the TAP */
+/* tests/unit/nic/test_vnet.c - vnet headers, sane and not; a datagram socket is the TAP */
 #include <errno.h>
 #include <linux/virtio_net.h>
 #include <sys/socket.h>
@@ -153,11 +153,12 @@ Test(vnet, transmit_headers_match)
 
 Test(vnet, full_device_drops_and_counts)
 {
-	int small = 4096, n = 0;
+	int small = 4096, n = 0, fd;
 	struct pkt *p;
 
 	start();
-	cr_assert_eq(setsockopt(nic->ops->rx_fd(nic), SOL_SOCKET, SO_SNDBUF, &small, sizeof(small)), 0);
+	fd = nic->ops->rx_fd(nic);
+	cr_assert_eq(setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &small, sizeof(small)), 0);
 	while (h->cnt[0].drop[DROP_DEV_TX_FULL] == 0 && n++ < 1000) {
 		p = frame_udp(st, 1, 1000);
 		nic_tx(nic, st, &p, 1);
