@@ -17,8 +17,6 @@
 #define APP_TURN	64u		/* commands of one process before the next one's turn */
 #define APP_BAD_MAX	32u		/* broken commands that end a session */
 #define APP_KEPT_HIGH	4096u		/* messages kept for other workers: no new commands above */
-#define APP_SNDBUF	212992u		/* limits of a fresh socket, as net.core.*mem_default */
-#define APP_RCVBUF	212992u
 
 #define PROC_WORDS	(SD_MAX_PROCS / 64)
 #define MBOX_WORDS	(SD_MAX_MBOXES / 64)

@@ -22,11 +22,6 @@ static void answer(struct stack *st, const struct sock_cmd *c, int err)
 
 /* ---- ATTACH ---- */
 
-static uint32_t limit(uint32_t asked, uint32_t def)
-{
-	return !asked ? def : asked > SD_FIFO_MAX ? (uint32_t)SD_FIFO_MAX : asked;
-}
-
 /* A program's slot goes into service. -EPROTO: no honest shim asks this. */
 static int slot_attach(struct stack *st, const struct sock_cmd *c)
 {
@@ -45,7 +40,7 @@ static int slot_attach(struct stack *st, const struct sock_cmd *c)
 		return -EPROTO;
 	*e = (struct sd_slot_e){
 		.state = SD_ST_CLOSE,
-		.tx_limit = limit(o.sndbuf, APP_SNDBUF), .rx_limit = limit(o.rcvbuf, APP_RCVBUF),
+		.tx_limit = sock_buf_limit(o.sndbuf), .rx_limit = sock_buf_limit(o.rcvbuf),
 		.type = ops->type, .proto = ops->proto,
 	};
 	if (c->id.slot > s->hi_pslot)
@@ -56,15 +51,6 @@ static int slot_attach(struct stack *st, const struct sock_cmd *c)
 }
 
 /* ---- dispatch ---- */
-
-static void forward(struct stack *st, uint16_t to, const struct sock_cmd *c)
-{
-	struct stack_msg m = { .kind = SMSG_CMD };
-
-	static_assert(sizeof(*c) <= sizeof(m.data), "by value");
-	memcpy(m.data, c, sizeof(*c));
-	sock_send(st, to, &m);
-}
 
 static void do_close(struct stack *st, const struct sock_ops *ops, const struct sock_cmd *c,
 		     struct sd_slot_e *e)
@@ -135,7 +121,7 @@ void app_dispatch(struct stack *st, const struct sock_cmd *c)
 	if (worker == st->worker)
 		call(st, ops, c, e);
 	else
-		forward(st, worker, c);
+		sock_forward(st, worker, c);
 }
 
 void app_close_slot(struct stack *st, struct sock_id id)
@@ -195,7 +181,7 @@ static void command(struct stack *st, uint16_t seg, uint32_t proc, const struct 
 	else if (c.op != SD_OP_ATTACH)
 		app_dispatch(st, &c);
 	else if (st->worker != 0)
-		forward(st, 0, &c);
+		sock_forward(st, 0, &c);
 	else
 		err = slot_attach(st, &c);
 	if (err)

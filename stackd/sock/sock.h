@@ -83,6 +83,16 @@ struct sock_cmd {			/* a command, decoded and checked by app */
 	char str[9];			/* NUL-terminated */
 };
 
+/* To the worker that owns the socket now: there the command is dispatched anew (SMSG_CMD, app/). */
+void sock_forward(struct stack *st, uint16_t to, const struct sock_cmd *c);
+
+/* A buffer limit in bytes from SO_SNDBUF or SO_RCVBUF as it stands in the slot; 0 = not set. */
+#define SOCK_BUF_DEFAULT 212992u	/* net.core.rmem_default, wmem_default */
+static inline uint32_t sock_buf_limit(uint32_t asked)
+{
+	return !asked ? SOCK_BUF_DEFAULT : asked > SD_FIFO_MAX ? (uint32_t)SD_FIFO_MAX : asked;
+}
+
 /* Called on the worker that slot_e.worker names (worker 0 before CONNECT). @obj: slot_e.obj, checked by the
  * callee against its own record. BIND, LISTEN, CONNECT, ... answer through st->up->reply themselves. */
 struct sock_ops {
