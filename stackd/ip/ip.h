@@ -39,8 +39,8 @@ int ip_init(struct stack *st);
 void ip_fini(struct stack *st);
 void ip_register(struct stack *st, uint8_t proto, const struct ip_proto *ops);
 
-/* A transport whose socket lives on another worker: @p as it came from ip_proto.rx goes through IP input
- * there. Takes @p. */
+/* A transport whose socket lives on another worker: @p as it came from ip_proto.rx goes through IP
+ * input there. Takes @p. */
 void ip_handoff(struct stack *st, struct pkt *p, const struct ip_rx_info *info, uint16_t to);
 
 /* Addresses and routes; worker 0 decides, the engine calls it on every worker at start. plen of the
