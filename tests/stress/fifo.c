@@ -2,8 +2,8 @@
 /* tests/stress/fifo.c - a stream through a FIFO, producer and consumer at once
  * The stream's byte p is that of a fixed pattern with a prime period, so that a chunk in the wrong
  * place never matches. The window in flight changes all the time, from nothing to several MiB,
- * which moves the map between its levels. In the last scenario the producer is killed over and over,
- * and its successor goes on with the map it finds.
+ * which moves the map between its levels. In the last scenario the producer is killed over and
+ * over, and its successor goes on with the map it finds.
  */
 #include "stress.h"
 

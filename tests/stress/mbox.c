@@ -171,14 +171,27 @@ static void wake(void *arg, uint32_t mbox)
 	ring(arg);
 }
 
+/* A few steps more or less, so that the two meet at every point of their ways. */
+static void jitter(unsigned *seed)
+{
+	unsigned n = stress_rand(seed) % 64;
+
+	while (n--)
+		cpu_relax();
+}
+
 static void publish(void *arg)
 {
 	struct ctx *c = arg;
+	unsigned seed = 1, spins;
 	uint64_t i;
 
 	for (i = 1; i <= c->rounds; i++) {
-		while (ld_acq(&c->turn) != i)		/* pairs with st_rel in subscribe() */
-			sched_yield();
+		/* pairs with st_rel in subscribe() */
+		for (spins = 0; ld_acq(&c->turn) != i; spins++)
+			if (spins > 2000)
+				sched_yield();
+		jitter(&seed);
 		st_rel(&shm_slot_e(&c->seg, SLOT)->rx_tail, i);
 		shm_subs_post(&c->seg, shm_slot_p(&c->seg, SLOT), SD_EV_IN, wake, c);
 	}
@@ -190,12 +203,14 @@ static void subscribe(bool proc)
 	uint64_t me = shm_lock_owner(1, (uint32_t)gettid()), i;
 	struct sd_slot_e *se = shm_slot_e(&c->seg, SLOT);
 	uint32_t bits[4];
+	unsigned seed = 2;
 	struct party p;
 
-	c->rounds = stress_n(40000);
+	c->rounds = stress_n(100000);
 	party_start(&p, proc, publish, c);
 	for (i = 1; i <= c->rounds; i++) {
 		st_rel(&c->turn, (uint32_t)i);		/* pairs with ld_acq in publish() */
+		jitter(&seed);
 		CHECK(!shm_sub_add(&c->seg, SLOT, SD_SUB(5, 9, SD_EV_IN, i & 1), me, NULL));
 		while (ld_acq(&se->rx_tail) != i) {
 			if (!shm_mbox_take(c->mb, bits, 4))
