@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* preload/attach.c - finding the daemon and becoming one of its programs
- * The first socket that stackd could serve attaches the process: connect to RUN_DIR/stackd.sock, HELLO,
- * map info and segment, keep the control connection open for life. RUN_DIR is STACKD_RUN_DIR, else
- * /run/stackd. Programs that make no such socket never attach. Without a daemon the program gets one
- * line on stderr and the kernel's stack.
+ * The first socket that stackd could serve attaches the process: connect to RUN_DIR/stackd.sock,
+ * HELLO, map info and segment, keep the control connection open for life. RUN_DIR is
+ * STACKD_RUN_DIR, else /run/stackd. Programs that make no such socket never attach. Without a
+ * daemon the program gets one line on stderr and the kernel's stack.
  *
  *   NEW --first socket--> (lock held) --ok--> pl.attached
  *                                     --no--> FAILED: the kernel's stack for the rest of its life
@@ -168,8 +168,8 @@ static int exchange_raised(int ctl, const void *req, size_t len, void *resp, siz
 	return r;
 }
 
-int pl_ctl_call(const void *req, size_t len, void *resp, size_t resp_len, int *fds, unsigned max_fds,
-		unsigned *ret_nfds)
+int pl_ctl_call(const void *req, size_t len, void *resp, size_t resp_len, int *fds,
+		unsigned max_fds, unsigned *ret_nfds)
 {
 	sigset_t old;
 	int r;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* preload/slot.c - what a slot says, and telling its worker
- * The engine's half of a slot counts only while its generation is the program's; before SD_OP_ATTACH
- * was handled the socket looks like any unconnected one.
+ * The engine's half of a slot counts only while its generation is the program's; before
+ * SD_OP_ATTACH was handled the socket looks like any unconnected one.
  * Holds:   S1 pending: only who turns it from 0 pushes a KICK
  * Threads: any; async-signal-safe
  */

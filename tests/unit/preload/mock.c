@@ -338,6 +338,19 @@ static void handle(const struct sd_cmd *c)
 	add_sc(&mock_ops[c->op], 1);
 }
 
+static bool commands(void)
+{
+	bool any = false;
+	struct sd_cmd c;
+
+	for (uint32_t i = 1; i < PROCS; i++)
+		while (shm_cmd_pop(&m.seg, i, 0, &m.proc[i].rd, &c)) {
+			handle(&c);
+			any = true;
+		}
+	return any;
+}
+
 /* ---- control socket ---- */
 
 static void send_fds(int to, const void *msg, size_t len, const int *fds, unsigned n)
@@ -418,6 +431,7 @@ static void on_readable(uint32_t idx)
 		on_message(idx, msg.h.type);
 		return;
 	}
+	commands();			/* what it asked for before it died */
 	shm_opentab_undo(&m.seg, idx, last_ref, NULL);
 	real.close(m.proc[idx].ctl);
 	m.proc[idx].ctl = 0;
@@ -425,19 +439,6 @@ static void on_readable(uint32_t idx)
 }
 
 /* ---- the loop ---- */
-
-static bool commands(void)
-{
-	bool any = false;
-	struct sd_cmd c;
-
-	for (uint32_t i = 1; i < PROCS; i++)
-		while (shm_cmd_pop(&m.seg, i, 0, &m.proc[i].rd, &c)) {
-			handle(&c);
-			any = true;
-		}
-	return any;
-}
 
 static void wait_for_work(void)
 {

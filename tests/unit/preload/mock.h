@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* tests/unit/preload/mock.h - an engine in a thread, for tests of the shim
- * It speaks the control socket and the command rings as the real one does, has the address 192.0.2.2 in
- * 192.0.2.0/24, and joins sockets of its one family by copying from send FIFO to receive FIFO: no
- * protocol, no packets. What TCP does between two sockets is the business of other tests.
+ * It speaks the control socket and the command rings as the real one does, has the address
+ * 192.0.2.2 in 192.0.2.0/24, and joins sockets of its one family by copying from send FIFO to
+ * receive FIFO: no protocol, no packets. What TCP does between two sockets is the business of other
+ * tests.
  */
 #ifndef TESTS_PRELOAD_MOCK_H
 #define TESTS_PRELOAD_MOCK_H
@@ -22,7 +23,7 @@
 #define MOCK_ADDR	"192.0.2.2"
 #define MOCK_SILENT	"192.0.2.9"	/* connects to it stay in SYN_SENT */
 
-void mock_start(void);			/* sets STACKD_RUN_DIR; the shim attaches on its first socket */
+void mock_start(void);			/* the shim attaches on the test's first socket */
 void mock_stop(void);
 extern uint32_t mock_ops[SD_OP_MAX];	/* commands seen; ld_acq */
 extern uint32_t mock_procs;		/* processes attached now */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* tests/unit/preload/test_calls.c - calls.def against the library: each PL_CALL is exported by it, each
- * PL_PASS is libc's, and nothing else is exported */
+/* tests/unit/preload/test_calls.c - calls.def against the library: each PL_CALL is exported by it,
+ * each PL_PASS is libc's, and nothing else is exported */
 #include <dlfcn.h>
 
 #include "mock.h"
@@ -20,7 +20,8 @@ Test(calls, coverage)
 
 	cr_assert_not_null(h, "%s", dlerror());
 #define PL_CALL(ret, name, params, args) \
-	cr_expect(strstr(home(h, #name), "libstackd"), "%s is not wrapped: %s", #name, home(h, #name));
+	cr_expect(strstr(home(h, #name), "libstackd"), "%s is not wrapped: %s", #name, \
+		  home(h, #name));
 #define PL_PASS(name, why) \
 	cr_expect(!strstr(home(h, #name), "libstackd"), "%s is wrapped", #name);
 #include "preload/calls.def"

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* tests/unit/preload/test_conn.c - bind, listen, accept, connect: which side carries a socket, and Linux's errnos */
+/* tests/unit/preload/test_conn.c - bind, listen, accept, connect: which side carries a socket, and
+ * Linux's errnos */
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
@@ -67,7 +68,8 @@ Test(conn, v6_socket_shows_mapped)
 	cr_assert_eq(connect(fd, (struct sockaddr *)&in6, sizeof(in6)), 0);
 	cr_assert_eq(getpeername(fd, (struct sockaddr *)&in6, &len), 0);
 	cr_assert_eq(in6.sin6_family, AF_INET6);
-	cr_assert_str_eq(inet_ntop(AF_INET6, &in6.sin6_addr, text, sizeof(text)), "::ffff:" MOCK_ADDR);
+	inet_ntop(AF_INET6, &in6.sin6_addr, text, sizeof(text));
+	cr_assert_str_eq(text, "::ffff:" MOCK_ADDR);
 	close(l);
 }
 

@@ -33,7 +33,8 @@ Test(opt, what_the_socket_is)
 	cr_assert_eq(get(sv[1], SOL_SOCKET, SO_ACCEPTCONN), 0);
 }
 
-/* Set and read back, on a fresh socket (kernel checks) and on an accepted one (the table checks). */
+/* Set and read back, on a fresh socket (kernel checks) and on an accepted one (the table checks).
+   */
 Test(opt, round_trips)
 {
 	static const struct { int level, name, v, shown; } t[] = {
