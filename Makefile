@@ -119,7 +119,7 @@ test-unit: deps
 	$(SUB) -s tests
 	$(RUN) unit
 test-stress: deps
-	$(SUB) -s tests
+	$(SUB) -s stress-bins
 	$(RUN) stress
 test-sim: deps
 	$(SUB) -s tests
