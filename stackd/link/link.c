@@ -133,16 +133,17 @@ unsigned link_poll(struct stack *st, unsigned budget)
 {
 	struct pkt *pkts[LINK_RX_BURST];
 	struct nic *nic = st->nic;
-	unsigned done = 0;
+	bool merged = nic && nic->features & NIC_F_GRO;
+	unsigned burst = merged ? LINK_BIG_BURST : LINK_RX_BURST, done = 0;
 
 	while (nic && done < budget) {
-		unsigned max = budget - done < LINK_RX_BURST ? budget - done : LINK_RX_BURST;
+		unsigned max = budget - done < burst ? budget - done : burst;
 		unsigned n = nic->ops->rx(nic, st, pkts, max);
 
 		for (unsigned i = 0; i < n; i++) {
 			if (i + 1 < n)
 				__builtin_prefetch(pkts[i + 1]->data);
-			eth_rx(st, pkts[i], !(nic->features & NIC_F_GRO));
+			eth_rx(st, pkts[i], !merged);
 		}
 		gro_flush(st, &st->link->gro);
 		done += n;

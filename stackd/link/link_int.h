@@ -17,7 +17,8 @@
 #define ARP_LEN		28u
 
 #define LINK_TX_MAX	64
-#define LINK_RX_BURST	64
+#define LINK_RX_BURST	64		/* frames read at once; GRO sees no more */
+#define LINK_BIG_BURST	8		/* where frames may be 64 KiB: what the caches hold */
 #define LINK_ADDRS	256
 
 #define NEIGH_BUCKETS	1024u		/* power of two */

@@ -28,9 +28,9 @@ static uint32_t mk_seg(uint8_t *f, const struct seg *s)
 				s->ttl ? s->ttl : 64, 6, 0, 0, 192, 0, 2, 1, 192, 0, 2, 2 }, 20);
 	sum = csum_of(ip, 20);
 	memcpy(ip + 10, &sum, 2);
-	memcpy(tcp, (uint8_t[]){ B2(s->sport), 0, 80, B2(s->seq >> 16), B2(s->seq), 0, 0,
-				 B2(s->ack), (uint8_t)(hlen << 2), s->flags ? s->flags : 0x10, B2(s->window),
-				 0, 0, 0, 0 }, 20);
+	memcpy(tcp, (uint8_t[]){ B2(s->sport), B2(80), B2(s->seq >> 16), B2(s->seq), 0, 0,
+				 B2(s->ack), (uint8_t)(hlen << 2), s->flags ? s->flags : 0x10,
+				 B2(s->window), 0, 0, 0, 0 }, 20);
 	if (s->ts)
 		memcpy(tcp + 20, (uint8_t[]){ 1, 1, 8, 10, 0, 0, B2(s->ts), 0, 0, 0, 1 }, 12);
 	for (uint32_t i = 0; i < s->len; i++)
