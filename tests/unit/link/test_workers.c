@@ -182,6 +182,34 @@ Test(workers, arp_at_another_worker_goes_to_the_first)
 	fix_fini();
 }
 
+/* What crosses to the device's worker no longer borrows from the sender's FIFO. */
+Test(workers, packet_in_pieces_crosses_in_one)
+{
+	struct sd_addr all_hosts = ip4(255, 255, 255, 255);
+	struct stack *st;
+	char outside[4] = "abc";
+	struct pkt *p;
+
+	start();
+	st = &fx.h->st[2];
+	p = pkt_alloc(st->pool, false);
+	memset(p->data, 0, 40);
+	p->len = 40;
+	p->frag[0] = (struct iovec){ outside, 3 };
+	p->frag_cnt = 1;
+	p->frag_len = 3;
+	link_tx_ip(st, &all_hosts, p);
+	link_flush(st);
+	memcpy(outside, "xyz", 4);
+	hx_pump(fx.h);
+	p = peer_rx();
+	cr_assert(p);
+	cr_assert_eq(p->len, 57);
+	cr_assert_eq(memcmp(p->data + 54, "abc", 3), 0);
+	peer_free(p);
+	fix_fini();
+}
+
 /* A held packet is let go by the device timer, without any other traffic. */
 Test(workers, device_timer_polls)
 {

@@ -174,7 +174,7 @@ Test(tap, without_capability, .timeout = 10)
 
 Test(tap, receives_small_and_big, .timeout = 10)
 {
-	static const size_t lens[] = { 1, 1400, 1878, 1879, 8000 };
+	static const size_t lens[] = { 1, 1400, 1878, 1879, 8000, 8000, 1400, 1 };
 	struct hx *h = hx_init(1);
 	struct tap_conf c = conf_peer(1);
 	struct tap_result r;
