@@ -43,13 +43,18 @@ static bool kern_due(struct pl_epset *s)
 	return ++s->calls >= KERN_CALLS || __rdtsc() - s->kern_tsc > KERN_TSC;
 }
 
+static void kern_asked(struct pl_epset *s)
+{
+	s->calls = 0;
+	s->kern_tsc = __rdtsc();
+}
+
 /* Under the lock, not blocking and no cancellation point. Return: events, ours taken out. */
 static int kern_check(struct ep_call *c, int max)
 {
 	long n = syscall(SYS_epoll_pwait, c->epfd, c->ev, max, 0, NULL, 0);
 
-	c->s->calls = 0;
-	c->s->kern_tsc = __rdtsc();
+	kern_asked(c->s);
 	return epset_filter(c->s, c->ev, n > 0 ? (int)n : 0);
 }
 
@@ -97,6 +102,7 @@ static void sleep_end(void *arg)
 	struct pl_epset *s = c->s;
 
 	shm_lock(&s->lock, pl_self());
+	kern_asked(s);
 	s->sleepers--;
 	if (!s->sleepers && s->closed)
 		epset_end(s);

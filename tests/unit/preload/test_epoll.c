@@ -729,6 +729,29 @@ Test(epoll, child_closes_an_inherited_set, .timeout = 10)
 	wx_join(&l);
 }
 
+/* A set that had only kernel members when it was inherited gets its first socket in the child. */
+Test(epoll, child_adds_to_an_inherited_kernel_set, .timeout = 10)
+{
+	int st;
+	pid_t pid;
+
+	start();
+	add(e, p[0], EPOLLIN);
+	real.write(p[1], "x", 1);
+	pl_epoll_fork_prepare();
+	pid = real.fork();
+	if (!pid) {
+		become_child();
+		add(e, s, EPOLLOUT);
+		wx_post(s, SD_EV_OUT);
+		_exit(epoll_wait(e, ev, 64, -1) + epoll_wait(e, ev, 64, -1) < 2);
+	}
+	pl_epoll_fork_parent();
+	cr_assert_eq(waitpid(pid, &st, 0), pid);
+	cr_expect_eq(st, 0);
+	expect_one(e, 0, p[0], EPOLLIN);
+}
+
 /* ---- all at once ---- */
 
 enum { POSTS = 20000, SOCKS = 16, WAITERS = 3 };

@@ -362,6 +362,24 @@ Test(select, beyond_fd_setsize, .timeout = 10)
 	wx_join(&l);
 }
 
+/* The thread's mailbox comes into being, with a number above all others, during the call. */
+Test(select, first_wait_of_a_thread, .timeout = 10)
+{
+	struct wx_later l;
+
+	start();
+	fd_set r = set_of(s);
+
+	for (int i = 1; i <= SD_CTL_EVENTFDS; i++) {
+		shm_ofd_take(pl.proc, pl_efd[i]);
+		pl_efd[i] = real.fcntl(pl_efd[i], F_DUPFD, 5000);
+	}
+	pl.proc->hi_fd = 64;
+	soon_rx(&l);
+	cr_expect_eq(select(64, &r, NULL, NULL, NULL), 1);
+	wx_join(&l);
+}
+
 Test(select, bits_from_n_on_do_not_count)
 {
 	struct timeval zero = { 0, 0 };
