@@ -73,7 +73,7 @@ static ssize_t put(uint32_t slot, const struct sd_dgram *d, struct pl_iter *it)
 		return -EAGAIN;
 	tail = ld_rlx(&p->tx_tail);
 	used = tail - ld_acq(&pl_e(slot)->tx_una);
-	if (used && pl_tx_space(slot) < need)
+	if (used && pl_tx_room(slot, need) < need)
 		goto none;
 	pl_txmem_get(&mem);
 	shm_fifo_release(&mem.m, SD_FIFO_TX, &p->tx, tail - used, tail);

@@ -51,6 +51,9 @@ bool pl_err_pending(uint32_t slot);
 int pl_err_take(uint32_t slot);
 /* Bytes that the send FIFO takes now. */
 uint64_t pl_tx_space(uint32_t slot);
+/* Same; when that is less than @need, the worker will post OUT once there is room again: a writer
+ * that gives up has asked for the edge that ends its EAGAIN. */
+uint64_t pl_tx_room(uint32_t slot, uint64_t need);
 /* A command for @slot with gen filled in. */
 struct sd_cmd pl_cmd_for(uint32_t slot, enum sd_op op);
 /* As pl_cmd(), without a doorbell: for commands nobody waits for. */

@@ -121,7 +121,7 @@ ssize_t pl_tx_begin(uint32_t slot, size_t want, uint64_t *ret_pos)
 	if (shm_lock(&p->tx_lock, pl_self()) == -EDEADLK)
 		return -EAGAIN;
 	tail = ld_rlx(&p->tx_tail);
-	space = pl_tx_space(slot);
+	space = pl_tx_room(slot, 1);
 	if (space > want)
 		space = want;
 	if (space > TX_BATCH)

@@ -206,3 +206,28 @@ Test(ready, udp)
 	wx_rx(s, 64);
 	both(k, s, "UDP data");
 }
+
+/* Who got EAGAIN or a short count hears when there is room again, without having polled. */
+Test(ready, writer_without_room_asks_for_the_edge)
+{
+	static char buf[2 * WX_LIMIT];
+	struct epoll_event ev = { EPOLLOUT | EPOLLET, { 0 } };
+	struct sd_slot_p *p;
+	int s, e = epoll_create1(0);
+
+	wx_init();
+	s = wx_sock(SOCK_STREAM);
+	p = pl_p(wx_slot(s));
+	cr_assert_eq(epoll_ctl(e, EPOLL_CTL_ADD, s, &ev), 0);
+	cr_assert_eq(epoll_wait(e, &ev, 1, 0), 1);
+	cr_expect_eq(send(s, buf, WX_LIMIT / 2, MSG_DONTWAIT), WX_LIMIT / 2);
+	cr_expect_not(p->flags & SD_P_NOSPACE);
+	cr_expect_eq(send(s, buf, sizeof(buf), MSG_DONTWAIT), WX_LIMIT - WX_LIMIT / 2);
+	cr_expect(p->flags & SD_P_NOSPACE);
+	and_sc(&p->flags, ~SD_P_NOSPACE);
+	cr_expect_eq(send(s, buf, 1, MSG_DONTWAIT), -1);
+	cr_expect(errno == EAGAIN && p->flags & SD_P_NOSPACE);
+	st_rel(&pl_e(wx_slot(s))->tx_una, WX_LIMIT);
+	wx_post(s, SD_EV_OUT);
+	cr_expect_eq(epoll_wait(e, &ev, 1, 0), 1);
+}
