@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: MIT */
+/* tcp/close.c - how connections end, on either side's wish or without one
+ * A connection may outlive its program (orphan: the slot stays because the send FIFO lies in it) and a
+ * slot its connection (state CLOSE, obj 0, until the program closes it).
+ * Spec:    RFC 9293 3.6, 3.10.4 to .6; RFC 2525 2.17 and Linux: closing with unread data resets
+ * Holds:   tcp_abort, tcp_finish, tcp_to_timewait and tcp_close (when it aborts) free the TCB
+ */
+#include <errno.h>
+
+#include "stackd/tcp/tcp_int.h"
+
+/* The program's view of a connection that is no more. @obj: what the slot is now. */
+static void tell_slot(struct stack *st, struct sock_id id, uint32_t obj, uint32_t flags, int err)
+{
+	struct sd_slot_e *e = sock_slot_e(st, id);
+	uint32_t ev = SD_EV_IN | SD_EV_OUT | SD_EV_HUP | SD_EV_RDHUP;
+
+	if (!e)
+		return;
+	e->obj = obj;
+	if (obj)
+		st_rel(&e->worker, 0);	/* AR_BOUND is worker 0's; where connect() is tried again */
+	st_rel(&e->flags, e->flags | flags);
+	st_rel(&e->state, SD_ST_CLOSE);
+	if (err)
+		sock_set_err(st, id, err, ev);
+	else
+		st->up->event(st, id, ev);
+}
+
+enum { KEEP_BOUND = 1, KEEP_SLOT_BOUND = 2 };
+
+/* Let go of slot, port and TCB. @keep: KEEP_BOUND: TIME_WAIT takes the port over; KEEP_SLOT_BOUND: the
+ * slot is a bound socket again. */
+static void dissolve(struct stack *st, struct tcb *tcb, uint32_t flags, int err, int keep)
+{
+	bool orphan = tcb->flags & TF_ORPHAN;
+	uint32_t bound = tcb->flags & TF_EMBRYO ? 0 : tcb->holder;
+	struct sock_id id = tcb->id;
+	uint32_t obj = 0;
+
+	if (keep == KEEP_SLOT_BOUND && bound && !orphan)
+		obj = OBJ(OBJ_BOUND, bound);
+	tcb_free(st, tcb);
+	if (bound && !obj && keep != KEEP_BOUND)
+		sock_bound_put(st, bound);
+	if (!id.slot)
+		return;
+	if (orphan)
+		sock_slot_free(st, id);
+	else
+		tell_slot(st, id, obj, flags, err);
+}
+
+static void count_end(struct stack *st, const struct tcb *tcb)
+{
+	if (tcb->state == SD_ST_SYN_SENT || tcb->state == SD_ST_SYN_RECV)
+		snmp_inc(st, SNMP_Tcp_AttemptFails);
+	else if (tcb->state == SD_ST_ESTABLISHED || tcb->state == SD_ST_CLOSE_WAIT)
+		snmp_inc(st, SNMP_Tcp_EstabResets);
+}
+
+void tcp_abort(struct stack *st, struct tcb *tcb, int err, bool rst)
+{
+	count_end(st, tcb);
+	if (tcb->state == SD_ST_SYN_SENT) {
+		dissolve(st, tcb, 0, err, KEEP_SLOT_BOUND);
+		return;
+	}
+	if (rst)
+		tcp_send_rst(st, tcb);
+	dissolve(st, tcb, SD_E_SND_FIN | SD_E_RESET, err, 0);
+}
+
+void tcp_finish(struct stack *st, struct tcb *tcb)
+{
+	dissolve(st, tcb, SD_E_SND_FIN, 0, 0);
+}
+
+void tcp_disconnect(struct stack *st, struct tcb *tcb)
+{
+	struct sock_id id = tcb->id;
+	struct sd_slot_e *e;
+
+	if (tcb->state != SD_ST_SYN_SENT)
+		tcp_send_rst(st, tcb);
+	dissolve(st, tcb, 0, 0, KEEP_SLOT_BOUND);
+	e = sock_slot_e(st, id);
+	if (e)
+		st_rel(&e->flags, e->flags & SD_E_BOUND);
+}
+
+void tcp_to_timewait(struct stack *st, struct tcb *tcb, uint8_t substate)
+{
+	struct tcp_tw tw = {
+		.t = tcb->t, .bound = tcb->holder,
+		.snd_nxt = snd_seq(tcb, tcb->snd_nxt), .rcv_nxt = rcv_seq(tcb, tcb->rcv_nxt),
+		.rcv_wnd = (uint32_t)(pos_span(rcv_data_end(tcb), tcb->rcv_adv) >> tcb->rcv_ws),
+		.ts_recent = tcb->ts_recent, .ts_recent_ms = tcb->ts_recent_ms, .rcv_ws = tcb->rcv_ws,
+		.ts_off = tcb->ts_off, .last_oow_ms = tcb->last_oow_ms, .seg = tcb->id.seg,
+		.substate = substate, .has_ts = !!(tcb->flags & TF_TS), .tos = tcb->tos,
+	};
+
+	if (substate == SD_ST_TIME_WAIT)
+		tcp_set_state(st, tcb, SD_ST_TIME_WAIT);
+	dissolve(st, tcb, SD_E_SND_FIN | (substate == SD_ST_TIME_WAIT ? SD_E_RCV_FIN : 0), 0,
+		 KEEP_BOUND);
+	if (!tcp_tw_add(st, &tw)) {
+		snmp_inc(st, SNMP_TcpExt_TCPTimeWaitOverflow);
+		if (tw.bound)
+			sock_bound_put(st, tw.bound);
+	}
+}
+
+/* No more data from the program: a FIN follows what is in the FIFO. */
+void tcp_queue_fin(struct stack *st, struct tcb *tcb)
+{
+	struct sd_slot_e *e = sock_slot_e(st, tcb->id);
+
+	if (tcb->flags & TF_FIN)
+		return;
+	tcp_tx_pull(st, tcb);
+	tcb->flags |= TF_FIN;
+	if (e)
+		st_rel(&e->flags, e->flags | SD_E_SND_FIN);
+	if (tcb->state == SD_ST_CLOSE_WAIT)
+		tcp_set_state(st, tcb, SD_ST_LAST_ACK);
+	else
+		tcp_set_state(st, tcb, SD_ST_FIN_WAIT1);
+	tcp_due(st, tcb, DUE_TX);
+}
+
+/* Does closing now lose something of the peer's, or does the program want a reset? */
+static bool close_resets(struct stack *st, struct tcb *tcb)
+{
+	struct sd_slot_p *sp = sock_slot_p(st, tcb->id);
+
+	tcp_rx_consume(st, tcb);
+	if (rcv_data_end(tcb) != tcb->rcv_head) {
+		snmp_inc(st, SNMP_TcpExt_TCPAbortOnClose);
+		return true;
+	}
+	if (sp && ld_rlx(&sp->opts.linger_on) && !ld_rlx(&sp->opts.linger_s)) {
+		snmp_inc(st, SNMP_TcpExt_TCPAbortOnData);
+		return true;
+	}
+	return false;
+}
+
+void tcp_close(struct stack *st, struct tcb *tcb)
+{
+	tcb->flags |= TF_ORPHAN;
+	switch (tcb->state) {
+	case SD_ST_SYN_SENT:
+		tcp_abort(st, tcb, 0, false);
+		return;
+	case SD_ST_SYN_RECV:
+	case SD_ST_ESTABLISHED:
+	case SD_ST_CLOSE_WAIT:
+	case SD_ST_FIN_WAIT1:
+	case SD_ST_FIN_WAIT2:
+	case SD_ST_CLOSING:
+	case SD_ST_LAST_ACK:
+		break;
+	default:
+		ASSERT(!"close in this state");
+	}
+	if (close_resets(st, tcb) || tcb->flags & TF_HOSTILE) {
+		tcp_abort(st, tcb, 0, true);
+		return;
+	}
+	if (tcb->state == SD_ST_FIN_WAIT2) {
+		tcp_to_timewait(st, tcb, SD_ST_FIN_WAIT2);
+		return;
+	}
+	if (!(tcb->flags & TF_FIN))
+		tcp_queue_fin(st, tcb);
+}

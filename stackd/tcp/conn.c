@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: MIT */
+/* tcp/conn.c - setting a connection up: route, sizes, options of both sides, first publication
+ * Spec:    RFC 9293 3.7.1 (MSS); RFC 7323 2.3; RFC 2018 2; RFC 6691
+ * Holds:   mss = mss_max less the timestamps; both are set before the first cwnd is
+ */
+#include <errno.h>
+#include <netinet/in.h>
+
+#include "stackd/tcp/tcp_int.h"
+
+int tcp_route(struct stack *st, struct tcb *tcb)
+{
+	struct ip_route_res r;
+	int err = ip_route(st, &tcb->t.raddr, &tcb->t.laddr, &r);
+
+	if (err)
+		return err;
+	tcb->next_hop4 = sd_addr_to_v4(&r.next_hop).v;
+	tcb->flags = r.local ? tcb->flags | TF_LOCAL : tcb->flags & ~TF_LOCAL;
+	if (!tcb->mtu)
+		tcp_set_mtu(st, tcb, r.mtu);
+	return 0;
+}
+
+/* ---- sizes ---- */
+
+void tcp_sync_mss(struct stack *st, struct tcb *tcb)
+{
+	uint32_t max = tcb->mss_peer ? tcb->mss_peer : TCP_MSS_UNKNOWN;
+	struct sd_slot_e *e;
+
+	max = u32_min(max, tcb->mtu - TCP_HDRS);
+	if (tcb->maxseg)
+		max = u32_min(max, tcb->maxseg);
+	tcb->mss_max = (uint16_t)u32_max(max, TCP_MSS_MIN);
+	tcb->mss = tcb->mss_max - (tcb->flags & TF_TS ? TCP_TS_LEN : 0);
+	e = tcb->id.slot ? sock_slot_e(st, tcb->id) : NULL;
+	if (e)
+		st_rel(&e->mss, tcb->mss);
+}
+
+void tcp_set_mtu(struct stack *st, struct tcb *tcb, uint32_t mtu)
+{
+	tcb->mtu = (uint16_t)u32_min(u32_max(mtu, 68 + TCP_HDRS + TCP_MSS_MIN), UINT16_MAX);
+	tcp_sync_mss(st, tcb);
+}
+
+/* SO_SNDBUF and SO_RCVBUF as getsockopt shows them: doubled, Linux counts overhead. */
+static uint32_t buf_limit(uint32_t opt)
+{
+	return u32_min(u32_max(opt / 2, TCP_BUF_MIN / 2), (uint32_t)(SD_FIFO_MAX / 2));
+}
+
+void tcp_init_bufs(struct tcb *tcb, uint32_t sndbuf, uint32_t rcvbuf)
+{
+	tcb->flags &= ~(TF_SND_TUNE | TF_RCV_TUNE);
+	tcb->tx_limit = sndbuf ? buf_limit(sndbuf) : TCP_WMEM_DEFAULT;
+	tcb->rx_limit = rcvbuf ? buf_limit(rcvbuf) : TCP_RMEM_DEFAULT;
+	if (!sndbuf)
+		tcb->flags |= TF_SND_TUNE;
+	if (!rcvbuf)
+		tcb->flags |= TF_RCV_TUNE;
+	tcb->rcv_ws = tcp_wscale_for(rcvbuf ? tcb->rx_limit : TCP_RMEM_MAX);
+}
+
+/* ---- what the program says ---- */
+
+static void flag_if(struct tcb *tcb, uint32_t flag, bool on)
+{
+	tcb->flags = on ? tcb->flags | flag : tcb->flags & ~flag;
+}
+
+void tcp_load_opts(struct stack *st, struct tcb *tcb, const struct sd_slot_p *sp)
+{
+	struct sd_opts o = sp->opts;		/* copied once; any value is legal */
+
+	flag_if(tcb, TF_NODELAY, o.nodelay);
+	flag_if(tcb, TF_CORK, o.cork);
+	flag_if(tcb, TF_KEEPALIVE, o.keepalive);
+	flag_if(tcb, TF_NO_DF, o.pmtudisc == IP_PMTUDISC_OMIT);
+	if (o.quickack) {
+		tcb->quick = TCP_QUICKACKS;
+		tcb->flags &= ~TF_PINGPONG;
+	}
+	tcb->tos = o.tos;
+	tcb->ttl = o.ttl;
+	tcb->keep_cnt = o.keep_cnt;
+	tcb->keep_idle_s = o.keep_idle_s;
+	tcb->keep_intvl_s = o.keep_intvl_s;
+	tcb->user_timeout_ms = o.user_timeout_ms;
+	tcb->maxseg = o.maxseg >= TCP_MSS_MIN ? o.maxseg : 0;
+}
+
+bool tcp_tx_pull(struct stack *st, struct tcb *tcb)
+{
+	struct sd_slot_p *sp = sock_slot_p(st, tcb->id);
+	uint64_t tail;
+
+	if (!sp || tcb->flags & TF_FIN)
+		return true;
+	tail = ld_acq(&sp->tx_tail);		/* pairs with the writer's st_rel */
+	if (pos_lt(tail, tcb->snd_tail) || pos_lt(tcb->snd_una + SD_FIFO_MAX, tail)) {
+		tcb->flags |= TF_HOSTILE;
+		tcp_due(st, tcb, DUE_TX);
+		return false;
+	}
+	tcb->snd_tail = tail;
+	return true;
+}
+
+/* ---- the handshake's outcome ---- */
+
+void tcp_negotiate(struct stack *st, struct tcb *tcb, const struct tcp_seg *seg)
+{
+	const struct tcp_conf *conf = &st->tcp->conf;
+	const struct tcp_opts *o = &seg->o;
+
+	tcb->mss_peer = o->mss ? o->mss : TCP_MSS_UNKNOWN;
+	flag_if(tcb, TF_WS, o->has_ws && conf->window_scaling);
+	flag_if(tcb, TF_TS, o->has_ts && conf->timestamps);
+	flag_if(tcb, TF_SACK, o->sack_ok && conf->sack);
+	tcb->snd_ws = tcb->flags & TF_WS ? o->wscale : 0;
+	if (!(tcb->flags & TF_WS))
+		tcb->rcv_ws = 0;
+	if (tcb->flags & TF_TS) {
+		tcb->ts_recent = o->tsval;
+		tcb->ts_recent_ms = tcp_ms(st);
+	}
+	tcb->rcv_wup = tcb->rcv_nxt;
+	tcb->snd_wl1 = tcb->rcv_nxt - 1;
+	tcb->snd_edge = tcb->snd_una + seg->wnd;	/* never scaled in a SYN */
+	tcb->max_wnd = seg->wnd;
+	tcp_sync_mss(st, tcb);
+	tcp_cc_at(tcb->cc)->init(tcb);
+}
+
+static void publish(struct stack *st, struct tcb *tcb)
+{
+	struct sd_slot_e *e = sock_slot_e(st, tcb->id);
+
+	if (!e)
+		return;
+	st_rel(&e->rx_limit, tcb->rx_limit);
+	st_rel(&e->tx_limit, tcb->tx_limit);
+	st_rel(&e->rx_adv, tcb->rcv_adv);
+	st_rel(&e->mss, tcb->mss);
+	st_rel(&e->flags, e->flags | SD_E_CONNECTED);
+}
+
+/* SYN_SENT or SYN_RECV -> ESTABLISHED; the slot is there. */
+void tcp_established(struct stack *st, struct tcb *tcb, const struct tcp_seg *seg)
+{
+	struct sd_slot_p *sp = sock_slot_p(st, tcb->id);
+
+	if (tcb->rtt_us)
+		tcp_rtt_sample(tcb, (uint32_t)u64_min(st->now_us - tcb->rtt_us, TCP_RTO_MAX_US));
+	tcb->rtt_us = 0;
+	tcb->rtx_cnt = 0;
+	tcb->soft_err = 0;
+	tcp_dl_clear(tcb, DL_RTO);
+	tcb->drs_edge = tcb->rcv_nxt + tcb->rx_limit;
+	tcb->drs_ms = tcp_ms(st);
+	publish(st, tcb);
+	tcp_set_state(st, tcb, SD_ST_ESTABLISHED);
+	if (sp)
+		tcp_load_opts(st, tcb, sp);
+	tcp_keep_restart(st, tcb);
+	tcp_tx_pull(st, tcb);
+	tcp_due(st, tcb, DUE_TX);
+	if (!(tcb->flags & TF_PASSIVE))
+		st->up->event(st, tcb->id, SD_EV_OUT);
+}

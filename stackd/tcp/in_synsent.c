@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: MIT */
+/* tcp/in_synsent.c - segment arrival while a connection is being opened actively
+ * Spec:    RFC 9293 3.10.7.3, RFC 5961 4
+ * Holds:   in SYN_SENT the only acceptable acknowledgment is of the SYN alone: ack_pos == snd_una
+ */
+#include <errno.h>
+
+#include "stackd/tcp/tcp_int.h"
+
+/* First: the ACK bit. */
+static enum tcp_verdict step_ack(struct stack *st, struct tcb *tcb, struct tcp_seg *seg)
+{
+	if (!(seg->flags & TH_ACK) || seg->ack_pos == tcb->snd_una)
+		return TCP_NEXT;
+	if (!(seg->flags & TH_RST))
+		tcp_reply_rst(st, seg, &tcb->t);
+	seg->why = DROP_TCP_ACK;
+	return TCP_DROP;
+}
+
+/* Second: RST, only believed with an acceptable ACK. */
+static enum tcp_verdict step_rst(struct stack *st, struct tcb *tcb, struct tcp_seg *seg)
+{
+	if (!(seg->flags & TH_RST))
+		return TCP_NEXT;
+	seg->why = DROP_TCP_ACK;
+	if (!(seg->flags & TH_ACK))
+		return TCP_DROP;
+	tcp_abort(st, tcb, ECONNREFUSED, false);
+	return TCP_DONE;
+}
+
+/* Fourth: SYN. Payload on it is not taken, the peer sends it again. */
+static enum tcp_verdict step_syn(struct stack *st, struct tcb *tcb, struct tcp_seg *seg)
+{
+	seg->why = DROP_TCP_FLAGS;
+	if (!(seg->flags & TH_SYN))
+		return TCP_DROP;
+	tcb->irs = seg->seq - (uint32_t)tcb->rcv_nxt;
+	tcp_seg_place(tcb, seg);
+	tcp_negotiate(st, tcb, seg);
+	if (seg->flags & TH_ACK) {
+		tcp_established(st, tcb, seg);
+		tcp_due(st, tcb, DUE_ACK | DUE_TX);
+		return TCP_DONE;
+	}
+	/* Simultaneous open. */
+	tcp_set_state(st, tcb, SD_ST_SYN_RECV);
+	tcp_send_syn(st, tcb);
+	tcp_dl_set(st, tcb, DL_RTO, tcp_rto(tcb));
+	return TCP_DONE;
+}
+
+enum tcp_verdict tcp_in_synsent(struct stack *st, struct tcb *tcb, struct tcp_seg *seg)
+{
+	enum tcp_verdict v = step_ack(st, tcb, seg);
+
+	if (v == TCP_NEXT)
+		v = step_rst(st, tcb, seg);
+	if (v == TCP_NEXT)
+		v = step_syn(st, tcb, seg);
+	return v;
+}
