@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* sock/bind.c - bind(), and the part of connect() that finds addresses and ports
  * Spec:    H2, H3, H5; bind(2), connect(2), ipv6(7) for IPV6_V6ONLY
- * Checks come in Linux's order: address, privilege, bound already, conflict.
+ * Checks come in Linux's order (bind_checks), the conflict last.
  * Holds:   BI1 an AR_BOUND in state CONN of TCP is in st->sock->conn under its tuple, and nothing else is
  * Threads: worker 0, except sock_bound_put() and sock_bound_set(), which travel there
  */
@@ -59,6 +59,31 @@ static void slot_bound(struct sd_slot_e *e, const struct sock_bound *b, uint32_t
 	st_rel(&e->flags, e->flags | SD_E_BOUND);
 }
 
+/* A port that connect() chose does not outlive a connect() that failed. */
+static void drop_autobound(struct stack *st, const struct sock_cmd *c, struct sd_slot_e *e)
+{
+	struct sock_bound *b = OBJ_KIND(e->obj) == OBJ_BOUND ? bound_at(st, OBJ_IDX(e->obj)) : NULL;
+
+	if (!b || !b->autobound || !sock_id_eq(&b->id, &c->id))
+		return;
+	bound_free(st, OBJ_IDX(e->obj));
+	e->obj = 0;
+	e->flags &= ~SD_E_BOUND;
+}
+
+/* Everything but the conflict, in the order of the family: Linux's two bind() differ. */
+static int bind_checks(struct stack *st, struct sock_bound *b, const struct sock_cmd *c,
+		       const struct sd_slot_e *e)
+{
+	bool low = c->port && c->port < IPPORT_RESERVED && !c->cred.low_ports;
+	bool twice = e->flags & SD_E_BOUND || e->obj;
+	int err = bind_addr(st, b, &c->addr);
+
+	if (b->family == AF_INET)
+		return err ? err : low ? -EACCES : twice ? -EINVAL : 0;
+	return low ? -EACCES : twice ? -EINVAL : err;
+}
+
 int sock_bind(struct stack *st, const struct sock_cmd *c, uint32_t *ret_bound)
 {
 	struct sd_slot_e *e = sock_slot_e(st, c->id);
@@ -69,14 +94,11 @@ int sock_bind(struct stack *st, const struct sock_cmd *c, uint32_t *ret_bound)
 
 	if (!e || !sp)
 		return -EINVAL;
+	drop_autobound(st, c, e);
 	bound_from_slot(&b, c, e, sp);
-	err = bind_addr(st, &b, &c->addr);
+	err = bind_checks(st, &b, c, e);
 	if (err)
 		return err;
-	if (c->port && c->port < IPPORT_RESERVED && !c->cred.low_ports)
-		return -EACCES;
-	if (e->flags & SD_E_BOUND || e->obj)
-		return -EINVAL;
 	if (c->port || !(c->op == SD_OP_BIND && c->u32[0] & SD_BIND_DEFER_PORT)) {
 		err = bind_port(st, &b, c->port);
 		if (err)
@@ -226,6 +248,7 @@ int sock_connect(struct stack *st, const struct sock_cmd *c, uint32_t bound, str
 	e->lport = b.t.lport;
 	e->raddr = b.t.raddr;
 	e->rport = b.t.rport;
+	st_rel(&e->flags, e->flags | SD_E_BOUND);
 	*ret_t = b.t;
 	*ret_bound = idx;
 	*ret_worker = port_worker(st, &b.t);
