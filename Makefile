@@ -26,7 +26,7 @@ ENGINE_SRC := $(call src,$(ENGINE_ROOMS))
 PRELOAD_SRC := $(wildcard preload/*.c shm/*.c)
 CTL_SRC    := $(strip $(filter-out stackctl/stackrun.c,$(wildcard stackctl/*.c)))
 
-ENGINE_LIBS := -luring -lnuma -lhwloc -lseccomp -lcap-ng -lbpf -lmnl -ljansson -lpthread
+ENGINE_LIBS := -luring -lnuma -lhwloc -lseccomp -lcap-ng -lbpf -lmnl -ljansson -lconfuse -lpthread
 CTL_LIBS    := -ljansson
 
 UNIT_ROOMS := $(patsubst tests/unit/%,%,$(filter-out %.c %.h %.md,$(wildcard tests/unit/*)))
@@ -49,7 +49,14 @@ $(B)/libstackcore.a: $(call obj,$(CORE_SRC))
 	@rm -f $@
 	$(AR) rcs $@ $^
 
-$(B)/stackd: $(call obj,$(ENGINE_SRC)) $(B)/libstackcore.a
+# The ABI id: a hash of the layouts of everything in the arena, read from the objects themselves.
+ABI_OBJ := $(call obj,$(CORE_SRC) $(filter-out %/main.c,$(ENGINE_SRC)))
+$(B)/abi_id.c: stackd/engine/abi_id.sh $(ABI_OBJ)
+	stackd/engine/abi_id.sh $(ABI_OBJ) >$@.tmp && mv $@.tmp $@
+$(B)/obj/abi_id.o: $(B)/abi_id.c
+	$(CC) $(ALLCFLAGS) -c $< -o $@
+
+$(B)/stackd: $(call obj,$(ENGINE_SRC)) $(B)/obj/abi_id.o $(B)/libstackcore.a
 	$(CC) $(LDSAN) -o $@ $^ $(ENGINE_LIBS)
 
 $(B)/libstackd.so: $(patsubst %.c,$(B)/pic/%.o,$(PRELOAD_SRC))
@@ -64,7 +71,7 @@ $(B)/stackrun: $(B)/obj/stackctl/stackrun.o
 # Unit tests: one Criterion program per folder of tests/unit, linked with the whole core.
 define unit_rule
 $(B)/tests/unit-$(1): $$(call obj,$$(wildcard tests/unit/$(1)/*.c)) \
-	$$(if $$(filter app engine supervisor ctl,$(1)),$$(call obj,$$(filter-out %/main.c,$(ENGINE_SRC)))) \
+	$$(if $$(filter app engine supervisor ctl,$(1)),$$(call obj,$$(filter-out %/main.c,$(ENGINE_SRC))) $(B)/obj/abi_id.o) \
 	$$(if $$(filter preload,$(1)),$$(call obj,$(wildcard preload/*.c))) \
 	$(B)/libstackcore.a
 	@mkdir -p $$(@D)
@@ -78,7 +85,7 @@ FUZZ_BINS   := $(patsubst tests/fuzz/fuzz_%.c,$(B)/tests/fuzz-%,$(wildcard tests
 SIM_BIN     := $(if $(wildcard tests/sim/*.c),$(B)/tests/sim)
 TEST_BINS   := $(UNIT_BINS) $(STRESS_BINS) $(FUZZ_BINS) $(SIM_BIN)
 
-$(B)/tests/stress-%: $(B)/obj/tests/stress/%.o $(B)/libstackcore.a
+$(STRESS_BINS): $(B)/tests/stress-%: $(B)/obj/tests/stress/%.o $(B)/libstackcore.a
 	@mkdir -p $(@D)
 	$(CC) $(LDSAN) -o $@ $^ -lpthread
 
@@ -119,7 +126,7 @@ test-unit: deps
 	$(SUB) -s tests
 	$(RUN) unit
 test-stress: deps
-	$(SUB) -s tests
+	$(SUB) -s stress-bins
 	$(RUN) stress
 test-sim: deps
 	$(SUB) -s tests

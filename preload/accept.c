@@ -1,16 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /* preload/accept.c - accept, accept4
- * A listener has one ring per worker; acceptors start at a ring of their own and go round. An accepted
- * socket gets its fd by duplicating a placeholder socket of the listener's family: one system call. A
- * hybrid listener has the kernel's queue as well; what comes from there is a plain kernel fd.
- * Holds:   A1 an entry is claimed until the fd stands in the open table: who dies in between loses nothing
+ * A listener has one ring per worker; acceptors start at a ring of their own and go round. An
+ * accepted socket gets its fd by duplicating a placeholder socket of the listener's family: one
+ * system call. A hybrid listener has the kernel's queue as well; what comes from there is a plain
+ * kernel fd.
+ * Holds:   A1 an entry is claimed until the fd stands in the open table: who dies in between loses
+ *          nothing
  * Spec:    S1, H4
  */
 #include <netinet/in.h>
 
 #include "preload/pl_int.h"
 
-#define KERN_TURN 16			/* every so many accepts the kernel's queue is asked first */
+#define KERN_TURN 16		/* every so many accepts the kernel's queue is asked first */
 
 static uint32_t rotor;			/* relaxed; only spreads acceptors over rings */
 

@@ -8,7 +8,7 @@
 
 #include "preload/pl_int.h"
 
-#define SIN6_LEN_MIN 24			/* struct sockaddr_in6 without the scope id, as Linux accepts */
+#define SIN6_LEN_MIN 24		/* struct sockaddr_in6 without scope id, as Linux accepts */
 
 int pl_addr_in(int family, const struct sockaddr *sa, socklen_t len, struct sd_addr *ret_addr,
 	       uint16_t *ret_port)

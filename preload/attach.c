@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* preload/attach.c - finding the daemon and becoming one of its programs
- * The first socket that stackd could serve attaches the process: connect to RUN_DIR/stackd.sock, HELLO,
- * map info and segment, keep the control connection open for life. RUN_DIR is STACKD_RUN_DIR, else
- * /run/stackd. Programs that make no such socket never attach. Without a daemon the program gets one
- * line on stderr and the kernel's stack.
+ * The first socket that stackd could serve attaches the process: connect to RUN_DIR/stackd.sock,
+ * HELLO, map info and segment, keep the control connection open for life. RUN_DIR is
+ * STACKD_RUN_DIR, else /run/stackd. Programs that make no such socket never attach. Without a
+ * daemon the program gets one line on stderr and the kernel's stack.
  *
  *   NEW --first socket--> (lock held) --ok--> pl.attached
  *                                     --no--> FAILED: the kernel's stack for the rest of its life
@@ -26,7 +26,7 @@
 struct pl_state pl = { .ctl_fd = -1, .placeholder = { -1, -1 } };
 
 static uint64_t attach_lock, ctl_lock;
-static uint32_t failed;			/* written under attach_lock */
+uint32_t pl_attach_failed;		/* written under attach_lock */
 static uint32_t warned_here;
 static uint32_t *warned = &warned_here;	/* shared with fork children once there are any */
 
@@ -34,7 +34,7 @@ void pl_attach_prefork(void)
 {
 	uint32_t *m;
 
-	if (warned != &warned_here || ld_acq(&failed))
+	if (warned != &warned_here || ld_acq(&pl_attach_failed))
 		return;
 	m = mmap(NULL, SD_PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (m != MAP_FAILED) {
@@ -168,8 +168,8 @@ static int exchange_raised(int ctl, const void *req, size_t len, void *resp, siz
 	return r;
 }
 
-int pl_ctl_call(const void *req, size_t len, void *resp, size_t resp_len, int *fds, unsigned max_fds,
-		unsigned *ret_nfds)
+int pl_ctl_call(const void *req, size_t len, void *resp, size_t resp_len, int *fds,
+		unsigned max_fds, unsigned *ret_nfds)
 {
 	sigset_t old;
 	int r;
@@ -273,17 +273,17 @@ int pl_attach(void)
 
 	if (__builtin_expect(ld_acq(&pl.attached), 1))
 		return 0;
-	if (ld_acq(&failed))
+	if (ld_acq(&pl_attach_failed))
 		return -ENOENT;
 	pl_sig_block(&old);
 	shm_lock(&attach_lock, pl_self());
-	if (!pl.attached && !failed) {
+	if (!pl.attached && !pl_attach_failed) {
 		const char *dir = run_dir();
 
 		err = attach_locked(dir);
 		if (err) {
 			explain(dir, err);
-			st_rel(&failed, 1);
+			st_rel(&pl_attach_failed, 1);
 		} else {
 			st_rel(&pl.attached, true);
 		}

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* preload/conn.c - connect()
- * The routes in the info page say whether stackd reaches the destination; if not, the socket becomes
- * the kernel's for good. States are Linux's, kept in SD_P_CONNECTING and the engine's half:
+ * The routes in the info page say whether stackd reaches the destination; if not, the socket
+ * becomes the kernel's for good. States are Linux's, kept in SD_P_CONNECTING and the engine's half:
  *   unconnected --CONNECT--> connecting (SYN_SENT) --> connected, told by the next connect() once
- *                                        \--> error, told by connect() or SO_ERROR; unconnected again
+ *                                        \--> error, told by connect() or SO_ERROR; unconnected
+ *                                        again
  * Spec:    H5
  * Threads: any; two threads connecting one socket see EALREADY or EISCONN as the engine orders them
  */
@@ -11,7 +12,8 @@
 
 #include "preload/pl_int.h"
 
-/* The outcome of a finished attempt: 0, or what went wrong; the socket may connect again after that. */
+/* The outcome of a finished attempt: 0, or what went wrong; the socket may connect again after
+ * that. */
 static int outcome(uint32_t slot)
 {
 	int err;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* preload/dgram.c - datagrams: records in the slot's FIFOs, and the kernel's socket beside them
- * A record is a struct sd_dgram and its payload, padded to 8. While a socket is neither connected to a
- * stackd peer nor bound to an address of stackd's own it is a hybrid: sends go where the destination's
- * route says, receives look at the slot first and then at the kernel (the other way round now and
- * then, so that neither starves).
+ * A record is a struct sd_dgram and its payload, padded to 8. While a socket is neither connected
+ * to a stackd peer nor bound to an address of stackd's own it is a hybrid: sends go where the
+ * destination's route says, receives look at the slot first and then at the kernel (the other way
+ * round now and then, so that neither starves).
  * Holds:   G1 positions move by whole records only
  * Spec:    S1, S4, U1
  * Threads: any; locks as in stream.c
@@ -44,7 +44,8 @@ static int destination(uint32_t slot, const struct msghdr *m, struct sd_addr *re
 	return *ret_port ? 0 : -EINVAL;
 }
 
-/* The socket sends by stackd for the first time: it needs a port there, the kernel's if it has one. */
+/* The socket sends by stackd for the first time: it needs a port there, the kernel's if it has one.
+   */
 static int autobind(int fd, uint32_t slot)
 {
 	struct sd_cmd cmd = pl_cmd_for(slot, SD_OP_BIND);
@@ -72,7 +73,7 @@ static ssize_t put(uint32_t slot, const struct sd_dgram *d, struct pl_iter *it)
 		return -EAGAIN;
 	tail = ld_rlx(&p->tx_tail);
 	used = tail - ld_acq(&pl_e(slot)->tx_una);
-	if (used && pl_tx_space(slot) < need)
+	if (used && pl_tx_room(slot, need) < need)
 		goto none;
 	pl_txmem_get(&mem);
 	shm_fifo_release(&mem.m, SD_FIFO_TX, &p->tx, tail - used, tail);
@@ -115,9 +116,13 @@ static ssize_t send_stackd(uint32_t slot, const struct sd_dgram *d, struct pl_it
 	}
 }
 
-static bool by_kernel(uint32_t slot, const struct sd_addr *addr)
+/* A hybrid's destination that the kernel reaches, or a name that is wrong: it has the errno.
+ * @addr: NULL = none given; @err: what reading it gave. */
+static bool by_kernel(uint32_t slot, const struct sd_addr *addr, int err)
 {
-	return (ld_rlx(&pl_p(slot)->flags) & SD_P_HYBRID) && pl_route(addr) == PL_VIA_KERNEL;
+	if (!(ld_rlx(&pl_p(slot)->flags) & SD_P_HYBRID))
+		return false;
+	return err || (addr && pl_route(addr) == PL_VIA_KERNEL);
 }
 
 static ssize_t send_kernel(int fd, const struct msghdr *m, int flags)
@@ -135,9 +140,10 @@ ssize_t pl_dgram_send(int fd, uint32_t slot, const struct msghdr *m, int flags)
 	int r;
 
 	r = destination(slot, m, &d.addr, &d.port);
-	if (r || (d.port && by_kernel(slot, &d.addr)))
-		return ld_rlx(&pl_p(slot)->flags) & SD_P_HYBRID ? send_kernel(fd, m, flags) : r ? r :
-		       -ENETUNREACH;
+	if (by_kernel(slot, r || !d.port ? NULL : &d.addr, r))
+		return send_kernel(fd, m, flags);
+	if (r)
+		return r;
 	if (flags & (MSG_OOB | MSG_MORE))
 		return -EOPNOTSUPP;
 	if (d.port && pl_route(&d.addr) == PL_VIA_KERNEL)
@@ -181,7 +187,8 @@ static ssize_t deliver(uint32_t slot, const struct sd_dgram *d, uint64_t pos, st
 	if (done < d->len)
 		mf |= MSG_TRUNC;
 	if (m->msg_name)
-		pl_addr_out(pl_p(slot)->opts.family, &d->addr, d->port, m->msg_name, &m->msg_namelen);
+		pl_addr_out(pl_p(slot)->opts.family, &d->addr, d->port, m->msg_name,
+			    &m->msg_namelen);
 	else
 		m->msg_namelen = 0;
 	pl_cmsg_fill(slot, d, m, &mf);

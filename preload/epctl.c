@@ -8,17 +8,21 @@
 #define EXCLUSIVE_OK \
 	(EPOLLIN | EPOLLOUT | EPOLLERR | EPOLLHUP | EPOLLWAKEUP | EPOLLET | EPOLLEXCLUSIVE)
 
+#define EARLY_FDS	4096		/* where dups of epoll fds are looked for */
+
 /* ---- epoll_create ---- */
 
 static int created(int epfd)
 {
-	int saved = errno;
+	bool attached = ld_acq(&pl.attached);
 	sd_ofd o;
 
-	/* Without an entry the set is found when its first stackd member comes. */
-	if (epfd >= 0 && !pl_attach())
+	if ((unsigned)epfd >= SD_FDS)
+		return epfd;
+	epbit_set(ep.early, epfd, !attached);
+	epbit_set(ep.early_nested, epfd, false);
+	if (attached)
 		epset_new(epfd, 0, &o);
-	errno = epfd >= 0 ? saved : errno;
 	return epfd;
 }
 
@@ -63,6 +67,8 @@ static int ctl_kernel(sd_ofd eo, int epfd, int op, int fd, struct epoll_event *e
 		pl_epset_arm(fo);	/* does nothing unless it is a set */
 	else if (op == EPOLL_CTL_DEL)
 		pl_epset_disarm(fo);
+	if (!fo && op != EPOLL_CTL_MOD && epbit_get(ep.early, fd))
+		epbit_set(ep.early_nested, fd, op == EPOLL_CTL_ADD);
 	return 0;
 }
 
@@ -103,6 +109,18 @@ static int ctl_item(struct pl_epset *s, int op, int fd, sd_ofd fo, const struct 
 	}
 }
 
+/* Fds that were dup'ed from @epfd before the process attached: only this set has the mailbox's
+ * eventfd as a member, so only its fds can change that membership. */
+static void find_dups(struct pl_epset *s, int epfd, sd_ofd o)
+{
+	struct epoll_event ev = { .events = EPOLLIN | EPOLLET, .data.u64 = ep.cookie };
+	int efd = pl_efd[s->mb.mbox];
+
+	for (int fd = 0; fd < EARLY_FDS; fd++)
+		if (fd != epfd && !pl_fd(fd) && !real.epoll_ctl(fd, EPOLL_CTL_MOD, efd, &ev))
+			shm_ofd_set(pl.proc, fd, o);
+}
+
 /* The set behind @epfd, made if need be, locked and active. */
 static int set_for_member(sd_ofd eo, int epfd, struct pl_epset **ret_s)
 {
@@ -125,6 +143,8 @@ static int set_for_member(sd_ofd eo, int epfd, struct pl_epset **ret_s)
 	s->epfd = epfd;
 	if (!epset_active(s))
 		r = epset_activate(s);
+	if (!r && made)
+		find_dups(s, epfd, eo);
 	if (r) {
 		if (made) {
 			shm_ofd_take(pl.proc, epfd);
@@ -179,7 +199,7 @@ static void set_fd_closed(struct pl_epset *s, int fd, sd_ofd o)
 	s->closed = true;
 	if (!s->sleepers) {
 		if (epset_active(s) && s->fork_gen == ep.fork_gen)
-			real.epoll_ctl(fd, EPOLL_CTL_DEL, s->mb.efd, NULL);
+			real.epoll_ctl(fd, EPOLL_CTL_DEL, pl_efd[s->mb.mbox], NULL);
 		epset_end(s);
 	}
 	epset_unlock(s);
@@ -202,6 +222,14 @@ static void each_item(int fd, sd_ofd o, void (*fn)(struct pl_epset *s, struct pl
 	}
 }
 
+static void item_closed(struct pl_epset *s, struct pl_epitem *it)
+{
+	/* Not left to the kernel: an unshimmed process may hold the kernel's socket as well. */
+	if (it->hybrid && s->fork_gen == ep.fork_gen)
+		real.epoll_ctl(epset_fd(s), EPOLL_CTL_DEL, it->fd, NULL);
+	epitem_del(s, it);
+}
+
 void pl_epoll_fd_closed(int fd, sd_ofd o)
 {
 	const struct sd_slot_p *p = pl_p(SD_OFD_IDX(o));
@@ -212,7 +240,7 @@ void pl_epoll_fd_closed(int fd, sd_ofd o)
 		set_fd_closed(s, fd, o);
 	else if (SD_OFD_KIND(o) == SD_OFD_SOCK && (unsigned)fd < SD_FDS && ep.fd_items[fd] &&
 		 p && ld_rlx(&p->refs) <= 1)	/* else the description lives on, and its members */
-		each_item(fd, o, epitem_del);
+		each_item(fd, o, item_closed);
 	errno = saved;
 }
 

@@ -43,14 +43,19 @@ static bool kern_due(struct pl_epset *s)
 	return ++s->calls >= KERN_CALLS || __rdtsc() - s->kern_tsc > KERN_TSC;
 }
 
+static void kern_asked(struct pl_epset *s)
+{
+	s->calls = 0;
+	s->kern_tsc = __rdtsc();
+}
+
 /* Under the lock, not blocking and no cancellation point. Return: events, ours taken out. */
 static int kern_check(struct ep_call *c, int max)
 {
 	long n = syscall(SYS_epoll_pwait, c->epfd, c->ev, max, 0, NULL, 0);
 
-	c->s->calls = 0;
-	c->s->kern_tsc = __rdtsc();
-	return n > 0 ? epset_filter(c->s, c->ev, (int)n) : 0;
+	kern_asked(c->s);
+	return epset_filter(c->s, c->ev, n > 0 ? (int)n : 0);
 }
 
 /* What there is now, without waiting. Return: events or -errno. */
@@ -61,9 +66,10 @@ static int harvest(struct ep_call *c)
 
 	if (r)
 		return r == -EDEADLK ? -EINTR : r;
+	s->round++;
 	if (kern_due(s))
 		n = kern_check(c, c->max - c->max / 2);
-	n += epset_collect(s, c->ev + n, c->max - n);
+	n = epset_collect(s, c->ev, n, c->max);
 	if (!n && s->kern_cnt && s->calls)
 		n = kern_check(c, c->max);
 	epset_pass_on(s);
@@ -96,6 +102,7 @@ static void sleep_end(void *arg)
 	struct pl_epset *s = c->s;
 
 	shm_lock(&s->lock, pl_self());
+	kern_asked(s);
 	s->sleepers--;
 	if (!s->sleepers && s->closed)
 		epset_end(s);
@@ -147,11 +154,9 @@ static int merge(struct ep_call *c, int n)
 
 	if (r)
 		return r == -EDEADLK ? -EINTR : r;	/* closed under us */
-	if (n > 0)
-		n = epset_filter(s, c->ev, n);
 	r = n < 0 ? n : 0;
-	n = n < 0 ? 0 : n;
-	n += epset_collect(s, c->ev + n, c->max - n);
+	n = epset_filter(s, c->ev, n < 0 ? 0 : n);
+	n = epset_collect(s, c->ev, n, c->max);
 	epset_pass_on(s);
 	epset_unlock(s);
 	return n ? n : r;

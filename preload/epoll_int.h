@@ -2,7 +2,7 @@
 /* preload/epoll_int.h - epoll sets: what epset.c, epctl.c, epoll.c and epfork.c share
  * The program's epoll fd is a real one; kernel fds are members of it and of nothing else. An epoll fd
  * made while attached has a struct pl_epset from the start (so that dups find it, and so that members
- * are counted), but only the first stackd member *activates* it: it gets a mailbox, whose eventfd
+ * are counted), one made before gets it with its first stackd member; in any case only the first stackd member *activates* it: it gets a mailbox, whose eventfd
  * joins the real set, edge-triggered, under a cookie. From then on epoll_wait() merges both kinds.
  * Holds:
  *   E1  structs are never unmapped: a pointer from sets[] is always good; the tag tells whether it is
@@ -33,6 +33,7 @@ struct pl_epitem {			/* index = bit of the mailbox */
 	uint32_t next_ready;		/* 0 = last */
 	bool queued;
 	bool hybrid;			/* also in the real set, data = cookie + index */
+	uint32_t round, pos;		/* the kernel's side was reported in this round, at pos */
 };
 
 struct pl_epset {
@@ -52,6 +53,7 @@ struct pl_epset {
 	uint32_t calls;			/* since the kernel was asked last */
 	uint64_t kern_tsc;		/* when it was */
 
+	uint32_t round;			/* counts harvests */
 	uint32_t ready_head, ready_tail, ready_cnt;
 	uint32_t free_head;		/* items freed */
 	uint32_t item_end;		/* items at and beyond were never used */
@@ -67,6 +69,8 @@ struct pl_ep {				/* one, process-wide */
 	uint32_t fork_gen;		/* counts the forks that led to this process */
 	uint32_t end;			/* sets at and beyond were never used */
 	struct pl_epset *sets[EP_SETS];
+	/* By fd number, for epoll fds made before the process attached: it is one, it is nested. */
+	uint64_t early[SD_FDS / 64], early_nested[SD_FDS / 64];
 	uint16_t fd_items[SD_FDS];	/* items that name this fd, in all sets; saturates */
 };
 extern struct pl_ep ep;
@@ -86,6 +90,21 @@ static inline struct pl_epset *epset_of(sd_ofd o)
 static inline bool epset_active(const struct pl_epset *s)
 {
 	return ld_acq(&s->mb.mbox) != 0;
+}
+
+static inline void epbit_set(uint64_t *map, int fd, bool on)
+{
+	uint64_t m = 1ull << fd % 64;
+
+	if (on)
+		or_sc(&map[fd / 64], m);
+	else
+		and_sc(&map[fd / 64], ~m);
+}
+
+static inline bool epbit_get(const uint64_t *map, int fd)
+{
+	return (unsigned)fd < SD_FDS && ld_rlx(&map[fd / 64]) >> fd % 64 & 1;
 }
 
 /* Enter a new set for @epfd, without a mailbox. Return: 0 or -errno. */
@@ -110,9 +129,10 @@ int epitem_subscribe(struct pl_epset *s, struct pl_epitem *it);
 /* Put the kernel's side of a hybrid into the real set or take it out. */
 void epitem_hybrid(struct pl_epset *s, struct pl_epitem *it, bool on);
 
-/* Locked: events of stackd members. Return: number of events stored. */
-int epset_collect(struct pl_epset *s, struct epoll_event *out, int max);
-/* Locked: take our own out of what the kernel said. Return: number of events left. */
+/* Locked: add events of stackd members to the @n that epset_filter() left, up to @max in all.
+ * Return: number of events now. */
+int epset_collect(struct pl_epset *s, struct epoll_event *out, int n, int max);
+/* Locked: begin a round; take our own out of what the kernel said. Return: number of events left. */
 int epset_filter(struct pl_epset *s, struct epoll_event *ev, int n);
 /* Locked, after a change: wake a sleeper if there is something for him, else keep him woken-able. */
 void epset_pass_on(struct pl_epset *s);

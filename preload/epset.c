@@ -54,7 +54,9 @@ int epset_new(int epfd, uint32_t kern_cnt, sd_ofd *ret_ofd)
 	struct pl_epset *s;
 	uint32_t id;
 
-	if ((unsigned)epfd >= SD_FDS || shm_lock(&ep.lock, pl_self()) == -EDEADLK)
+	if ((unsigned)epfd >= SD_FDS)
+		return -ENOSPC;
+	if (shm_lock(&ep.lock, pl_self()) == -EDEADLK)
 		return -ENOSPC;
 	id = set_id();
 	if (id) {
@@ -63,6 +65,7 @@ int epset_new(int epfd, uint32_t kern_cnt, sd_ofd *ret_ofd)
 		s->epfd = epfd;
 		s->fork_gen = ep.fork_gen;
 		s->kern_cnt = kern_cnt;
+		s->armed = epbit_get(ep.early, epfd) && epbit_get(ep.early_nested, epfd);
 		st_rel(&s->tag, id | ++incarnation << EP_ID_BITS);
 		*ret_ofd = SD_OFD(SD_OFD_EPOLL, 0, s->tag);
 		shm_ofd_set(pl.proc, epfd, *ret_ofd);
@@ -127,7 +130,6 @@ int epset_activate(struct pl_epset *s)
 	s->m = shm_mbox(&pl.seg, mb.mbox);
 	if (s->armed)
 		shm_mbox_arm(s->m, true);
-	s->mb.efd = mb.efd;
 	st_rel(&s->mb.mbox, mb.mbox);
 	return 0;
 }
@@ -327,7 +329,7 @@ void epitem_hybrid(struct pl_epset *s, struct pl_epitem *it, bool on)
 
 	if (on && it->hybrid)
 		op = EPOLL_CTL_MOD;
-	if ((on || it->hybrid) && pl_fd(it->fd) == it->ofd)
+	if ((on || it->hybrid) && pl_fd(it->fd) == it->ofd)	/* else the number is another's */
 		real.epoll_ctl(epset_fd(s), op, it->fd, &ev);
 	it->hybrid = on;
 	errno = saved;
@@ -345,7 +347,7 @@ int epitem_add(struct pl_epset *s, int fd, sd_ofd ofd, const struct epoll_event 
 
 	if (!it)
 		return -ENOSPC;
-	*it = (struct pl_epitem){ .ofd = ofd, .data = ev->data.u64, .fd = fd,
+	*it = (struct pl_epitem){ .ofd = ofd, .round = s->round - 1, .data = ev->data.u64, .fd = fd,
 				  .events = ev->events | EPOLLERR | EPOLLHUP };
 	r = epitem_subscribe(s, it);
 	if (r) {
@@ -407,7 +409,7 @@ static void take_posts(struct pl_epset *s)
 	unsigned n;
 
 	if (s->armed)
-		pl_efd_drain(s->mb.efd);
+		pl_efd_drain(pl_efd[s->mb.mbox]);
 	while (shm_mbox_any(s->m) && (n = shm_mbox_take(s->m, bits, 64)) != 0)
 		for (unsigned i = 0; i < n; i++)
 			if (bits[i] < s->item_end && s->items[bits[i]].ofd)
@@ -421,10 +423,9 @@ static void item_disable(struct pl_epset *s, struct pl_epitem *it)
 		epitem_hybrid(s, it, true);
 }
 
-int epset_collect(struct pl_epset *s, struct epoll_event *out, int max)
+int epset_collect(struct pl_epset *s, struct epoll_event *out, int n, int max)
 {
 	uint32_t left;
-	int n = 0;
 
 	take_posts(s);
 	for (left = s->ready_cnt; left && n < max; left--) {
@@ -438,8 +439,12 @@ int epset_collect(struct pl_epset *s, struct epoll_event *out, int max)
 		ev = item_ready(it);
 		if (!ev)
 			continue;
-		out[n].events = ev;
-		out[n++].data.u64 = it->data;
+		if (it->round == s->round && n) {	/* a hybrid whose kernel side came first */
+			out[it->pos].events |= ev;
+		} else {
+			out[n].events = ev;
+			out[n++].data.u64 = it->data;
+		}
 		if (it->events & EPOLLONESHOT)
 			item_disable(s, it);
 		else if (!(it->events & EPOLLET))
@@ -452,6 +457,7 @@ int epset_filter(struct pl_epset *s, struct epoll_event *ev, int n)
 {
 	int out = 0;
 
+	s->round++;
 	for (int i = 0; i < n; i++) {
 		uint64_t idx = ev[i].data.u64 - ep.cookie;
 
@@ -461,6 +467,8 @@ int epset_filter(struct pl_epset *s, struct epoll_event *ev, int n)
 			if (!idx || idx >= s->item_end || !it->ofd)
 				continue;
 			ev[i].data.u64 = it->data;
+			it->round = s->round;
+			it->pos = (uint32_t)out;
 			if (it->events & EPOLLONESHOT)
 				it->events &= EP_PRIVATE;	/* the kernel did so, too */
 		}
@@ -475,9 +483,9 @@ void epset_pass_on(struct pl_epset *s)
 {
 	if (s->armed) {
 		if (s->ready_cnt)
-			pl_efd_write(s->mb.efd);
+			pl_efd_write(pl_efd[s->mb.mbox]);
 	} else if (s->sleepers && (s->ready_cnt || !shm_mbox_sleep(s->m))) {
-		pl_efd_write(s->mb.efd);
+		pl_efd_write(pl_efd[s->mb.mbox]);
 	}
 }
 
@@ -497,7 +505,7 @@ bool pl_epset_poll(sd_ofd o)
 
 	if (!s || epset_lock(s, SD_OFD_GEN(o)))
 		return false;
-	pl_efd_drain(s->mb.efd);	/* what stays readable is the kernel members' */
+	pl_efd_drain(pl_efd[s->mb.mbox]);	/* what stays readable is the kernel members' */
 	take_posts(s);
 	for (uint32_t left = s->ready_cnt; left && !yes; left--) {
 		struct pl_epitem *it = ready_pop(s);
@@ -524,7 +532,7 @@ void pl_epset_arm(sd_ofd o)
 	if (!s->armed++ && s->m) {
 		shm_mbox_arm(s->m, true);
 		if (s->ready_cnt || shm_mbox_any(s->m))
-			pl_efd_write(s->mb.efd);
+			pl_efd_write(pl_efd[s->mb.mbox]);
 	}
 	epset_unlock(s);
 }

@@ -6,9 +6,9 @@
  *
  * The shim needs fds of its own (control connection, doorbells, mailboxes' eventfds, placeholders).
  * They live above the program's soft NOFILE limit where the hard limit allows: there they neither
- * use up the program's allowance nor can dup2() reach them. Otherwise they sit at the top of the range.
- * Everything treats them as not open: close() says EBADF, loops over all fds go round them, and
- * dup2() onto one moves it away first.
+ * use up the program's allowance nor can dup2() reach them. Otherwise they sit at the top of the
+ * range. Everything treats them as not open: close() says EBADF, loops over all fds go round them,
+ * and dup2() onto one moves it away first.
  * Holds:   D1 an entry counts one reference of its slot
  *          D2 each shim fd is CLOEXEC and has an SD_OFD_SHIM entry
  * Spec:    S1, S3
@@ -20,8 +20,8 @@
 
 #include "preload/pl_int.h"
 
-#define OWN_TOP		4096		/* highest start of the shim's range: keeps kernel tables small */
-#define OWN_ROOM	128		/* how far the limit is lifted */
+#define OWN_TOP		4096	/* highest start of the shim's range: keeps kernel tables small */
+#define OWN_ROOM	128	/* how far the limit is lifted */
 
 int pl_efd[SD_MAX_MBOXES];
 
@@ -293,7 +293,8 @@ PL_EXPORT int dup(int fd)
 	return r < 0 ? (int)pl_fail(r) : r;
 }
 
-/* dup2 and dup3 where one of the numbers is ours. @flags as dup3, -1 = dup2 (same number allowed). */
+/* dup2 and dup3 where one of the numbers is ours. @flags as dup3, -1 = dup2 (same number allowed).
+   */
 static int dup_onto(int fd, int to, int flags)
 {
 	sd_ofd src = pl_fd(fd), dst = pl_fd(to), gone = 0;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* preload/fork.c - a process's place in its family: fork, and the stock of mailboxes
- * Before forking, the parent asks the engine for the child's place: a process index with a clone of the
- * parent's open table, a control connection whose hang-up will tell that the child died, doorbells and
- * mailboxes. The child only switches over; it needs no path, uid or control call. When fork() fails the
- * parent closes the child's connection, and the engine undoes the clone.
+ * Before forking, the parent asks the engine for the child's place: a process index with a clone of
+ * the parent's open table, a control connection whose hang-up will tell that the child died,
+ * doorbells and mailboxes. The child only switches over; it needs no path, uid or control call.
+ * When fork() fails the parent closes the child's connection, and the engine undoes the clone.
  * Threads: fork_lock from request to fork; signals blocked, so no handler changes the table between
  *          the clone and the copy of the kernel's fd table. Other threads may; their fds of that
  *          moment are the usual race of fork in a threaded program.

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* preload/io.c - read, write, send, recv and their kin
- * Each wrapper asks the open table; a kernel fd goes straight to the real call. For a stackd socket all
- * forms become one of two: pl_send() and pl_recv() with a msghdr. read() and write() of a stream, the
- * hot ones, skip the msghdr.
+ * Each wrapper asks the open table; a kernel fd goes straight to the real call. For a stackd socket
+ * all forms become one of two: pl_send() and pl_recv() with a msghdr. read() and write() of a
+ * stream, the hot ones, skip the msghdr.
  * Spec:    S1
  */
 #include <limits.h>
@@ -60,7 +60,8 @@ static ssize_t send_buf(int fd, uint32_t slot, const void *buf, size_t n, int fl
 
 	if (n > SSIZE_MAX)
 		return -EINVAL;
-	return is_stream(slot) ? pl_stream_send(slot, &it, flags) : pl_dgram_send(fd, slot, &m, flags);
+	return is_stream(slot) ? pl_stream_send(slot, &it, flags) :
+				 pl_dgram_send(fd, slot, &m, flags);
 }
 
 static ssize_t recv_buf(int fd, uint32_t slot, void *buf, size_t n, int flags)
@@ -71,7 +72,8 @@ static ssize_t recv_buf(int fd, uint32_t slot, void *buf, size_t n, int flags)
 
 	if (n > SSIZE_MAX)
 		return -EINVAL;
-	return is_stream(slot) ? pl_stream_recv(slot, &it, flags) : pl_dgram_recv(fd, slot, &m, flags);
+	return is_stream(slot) ? pl_stream_recv(slot, &it, flags) :
+				 pl_dgram_recv(fd, slot, &m, flags);
 }
 
 PL_EXPORT ssize_t read(int fd, void *buf, size_t n)

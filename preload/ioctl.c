@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* preload/ioctl.c - fcntl and ioctl
- * O_NONBLOCK and O_ASYNC of a stackd socket live in the slot: all fds that duplicate one placeholder
- * share the kernel's flags. A socket with a kernel socket of its own has them there as well, so that
- * fallback keeps them; save a hybrid listener, whose kernel side must stay non-blocking.
+ * O_NONBLOCK and O_ASYNC of a stackd socket live in the slot: all fds that duplicate one
+ * placeholder share the kernel's flags. A socket with a kernel socket of its own has them there as
+ * well, so that fallback keeps them; save a hybrid listener, whose kernel side must stay
+ * non-blocking.
  * Spec:    S1
  */
 #include <linux/sockios.h>
@@ -141,11 +142,12 @@ static int inq(int fd, uint32_t slot, int *arg)
 static int outq(uint32_t slot, bool unsent, int *arg)
 {
 	struct sd_slot_e *e = pl_e(slot);
+	uint64_t from;
 
 	if (pl_state_of(slot) == SD_ST_LISTEN)
 		return -EINVAL;
-	*arg = pl_live(e, pl_p(slot)) ?
-	       clamp_int(ld_rlx(&pl_p(slot)->tx_tail) - ld_acq(unsent ? &e->tx_nxt : &e->tx_una)) : 0;
+	from = ld_acq(unsent ? &e->tx_nxt : &e->tx_una);
+	*arg = pl_live(e, pl_p(slot)) ? clamp_int(ld_rlx(&pl_p(slot)->tx_tail) - from) : 0;
 	return 0;
 }
 

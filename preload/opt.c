@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* preload/opt.c - setsockopt and getsockopt
- * One table says what each option is to us. A socket with a kernel socket of its own has the option set
- * there first: that checks the arguments, gives Linux's errno, and keeps the value should the socket
- * turn out to be the kernel's. Then what the engine needs is mirrored into slot_p.opts. An accepted
- * socket has only a placeholder behind it; the table checks its arguments.
+ * One table says what each option is to us. A socket with a kernel socket of its own has the option
+ * set there first: that checks the arguments, gives Linux's errno, and keeps the value should the
+ * socket turn out to be the kernel's. Then what the engine needs is mirrored into slot_p.opts. An
+ * accepted socket has only a placeholder behind it; the table checks its arguments.
  *
  *   how        own kernel socket                      accepted, bound or connected in stackd
  *   MIRROR     set there, mirrored                    mirrored
@@ -35,7 +35,7 @@ struct opt {
 	enum how how;
 	enum store store;
 	uint16_t off;			/* in struct sd_opts */
-	uint8_t bit;			/* ST_BOOL: which bit of the byte, as a mask; 0 = whole byte */
+	uint8_t bit;			/* ST_BOOL: which bit of the byte; 0 = all of it */
 	bool copy;			/* an int worth copying to a renewed kernel socket */
 	int min, max;			/* of accepted sockets, where the kernel cannot check */
 	int (*set)(int fd, uint32_t slot, const struct opt *o, const void *val, socklen_t len);
@@ -61,13 +61,16 @@ static int get_real(int fd, uint32_t slot, const struct opt *o, void *val, sockl
 
 #define OFF(f) offsetof(struct sd_opts, f)
 #define INT_RANGE INT32_MIN, INT32_MAX
-#define M(lvl, nm, st, field, lo, hi) { lvl, nm, MIRROR, st, OFF(field), 0, true, lo, hi, NULL, NULL }
-#define BITM(lvl, nm, field, b) { lvl, nm, MIRROR, ST_BOOL, OFF(field), b, true, INT_RANGE, NULL, NULL }
+#define M(lvl, nm, st, field, lo, hi) \
+	{ lvl, nm, MIRROR, st, OFF(field), 0, true, lo, hi, NULL, NULL }
+#define BITM(lvl, nm, field, b) \
+	{ lvl, nm, MIRROR, ST_BOOL, OFF(field), b, true, INT_RANGE, NULL, NULL }
 #define HINT_INT(lvl, nm) { lvl, nm, HINT, ST_NONE, 0, 0, true, INT_RANGE, NULL, NULL }
 #define KERN(lvl, nm) { lvl, nm, KERNEL, ST_NONE, 0, 0, false, INT_RANGE, NULL, NULL }
 #define NO(lvl, nm) { lvl, nm, REFUSE, ST_NONE, 0, 0, false, INT_RANGE, NULL, NULL }
 #define RO(lvl, nm, get) { lvl, nm, READONLY, ST_NONE, 0, 0, false, INT_RANGE, NULL, get }
-#define SP(lvl, nm, field, set, get) { lvl, nm, SPECIAL, ST_NONE, OFF(field), 0, false, INT_RANGE, set, get }
+#define SP(lvl, nm, field, set, get) \
+	{ lvl, nm, SPECIAL, ST_NONE, OFF(field), 0, false, INT_RANGE, set, get }
 
 static const struct opt table[] = {
 	BITM(SOL_SOCKET, SO_REUSEADDR, reuse, 1),
@@ -116,7 +119,8 @@ static const struct opt table[] = {
 	M(IPPROTO_TCP, TCP_SYNCNT, ST_U8, syncnt, 1, 127),
 	M(IPPROTO_TCP, TCP_USER_TIMEOUT, ST_U32, user_timeout_ms, 0, INT32_MAX),
 	M(IPPROTO_TCP, TCP_NOTSENT_LOWAT, ST_U32, notsent_lowat, INT32_MIN, INT32_MAX),
-	{ IPPROTO_TCP, TCP_MAXSEG, MIRROR, ST_U16, OFF(maxseg), 0, true, 88, 32767, NULL, get_maxseg },
+	{ IPPROTO_TCP, TCP_MAXSEG, MIRROR, ST_U16, OFF(maxseg), 0, true, 88, 32767, NULL,
+	  get_maxseg },
 	SP(IPPROTO_TCP, TCP_CONGESTION, cc, set_cc, get_cc),
 	RO(IPPROTO_TCP, TCP_INFO, get_info),
 	HINT_INT(IPPROTO_TCP, TCP_LINGER2),
@@ -271,7 +275,8 @@ static bool in_service(uint32_t slot)
 }
 
 /* Options that only the kernel can serve: as long as nothing ties the socket to stackd, it goes. */
-static int set_kernel_only(int fd, uint32_t slot, int level, int name, const void *val, socklen_t len)
+static int set_kernel_only(int fd, uint32_t slot, int level, int name, const void *val,
+			   socklen_t len)
 {
 	if (in_service(slot))
 		return refuse();
@@ -376,7 +381,7 @@ int pl_getsockopt(int fd, uint32_t slot, int level, int name, void *val, socklen
 		return o->get(fd, slot, o, val, len);
 	if (o->how == MIRROR)
 		return give_int(o, val, len, shown_default(o, load_int(slot, o)));
-	return get_real(fd, slot, o, val, len);	/* an accepted socket's placeholder shows defaults */
+	return get_real(fd, slot, o, val, len);	/* a placeholder shows defaults */
 }
 
 PL_EXPORT int getsockopt(int fd, int level, int name, void *val, socklen_t *len)
@@ -472,11 +477,13 @@ static int set_linger(int fd, uint32_t slot, const struct opt *o, const void *va
 {
 	struct sd_opts *opts = &pl_p(slot)->opts;
 	struct linger l;
+	bool huge;
 
 	if (len < sizeof(l))
 		return -EINVAL;
 	memcpy(&l, val, sizeof(l));
-	opts->linger_s = (uint16_t)(l.l_linger < 0 || l.l_linger > UINT16_MAX ? UINT16_MAX : l.l_linger);
+	huge = l.l_linger < 0 || l.l_linger > UINT16_MAX;
+	opts->linger_s = huge ? UINT16_MAX : (uint16_t)l.l_linger;
 	opts->linger_on = l.l_onoff != 0;
 	pl_kick(slot, SD_PEND_OPT);
 	return 0;

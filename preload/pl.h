@@ -5,9 +5,9 @@
  *   pl_fd(fd)        one load from the open table; 0 = not ours: the real call
  *   pl_slot_*        positions, flags, options in the slot; FIFO copy; a coalesced KICK command
  *   pl_wait()        when it would block: spin, then sleep so that signals behave as on Linux
- * Rooms inside: attach.c (control socket, segment), fd.c (open table, shim's own fds), sock.c, conn.c,
- * io.c (stream and datagram transfer), opt.c, wait.c + rpc.c (thread mailbox), poll.c, epoll.c,
- * fork.c; calls.def lists every intercepted call once.
+ * Rooms inside: attach.c (control socket, segment), fd.c (open table, shim's own fds), sock.c,
+ * conn.c, io.c (stream and datagram transfer), opt.c, wait.c + rpc.c (thread mailbox), poll.c,
+ * epoll.c, fork.c; calls.def lists every intercepted call once.
  * Holds: P1 every entry is async-signal-safe where libc's is: no malloc, no stdio, no pthread lock
  *        P2 errno is touched only on failure; functions below pl_ return 0 or -errno
  *        P3 a kernel fd costs one load and one branch more
@@ -33,8 +33,8 @@ struct pl_mbox {
 	uint32_t mbox;			/* index in the segment */
 	int efd;			/* eventfd the engine writes; one of the shim's own fds */
 };
-/* By mailbox index: the present number of its eventfd. It differs from pl_mbox.efd after the program
- * has dup2()ed onto it; so read the number here right before each use. */
+/* By mailbox index: the present number of its eventfd. It differs from pl_mbox.efd after the
+ * program has dup2()ed onto it; so read the number here right before each use. */
 extern int pl_efd[SD_MAX_MBOXES];
 
 /* The attachment of this process; one, process-wide. */
@@ -47,7 +47,7 @@ struct pl_state {
 	uint32_t workers, home_worker;
 	int ctl_fd;
 	int doorbell[SD_MAX_WORKERS];
-	int placeholder[2];		/* kernel sockets dup'ed for accepted fds: AF_INET, AF_INET6 */
+	int placeholder[2];		/* dup'ed for accepted fds: AF_INET, AF_INET6; -1 = none */
 	uint64_t mag_lock;		/* guards mag */
 	struct shm_magazine mag;
 };
@@ -58,8 +58,8 @@ extern struct pl_state pl;
  * stderr). Safe to call from several threads; never called from a signal handler's fast path. */
 int pl_attach(void);
 /* One request/response on ctl_fd, fds received are made CLOEXEC and moved to the shim's range. */
-int pl_ctl_call(const void *req, size_t len, void *resp, size_t resp_len, int *fds, unsigned max_fds,
-		unsigned *ret_nfds);
+int pl_ctl_call(const void *req, size_t len, void *resp, size_t resp_len, int *fds,
+		unsigned max_fds, unsigned *ret_nfds);
 
 /* ---- fd.c ---- */
 /* The open-table entry of @fd; 0 when not ours or not attached. The fast path of every call. */
@@ -74,7 +74,8 @@ static inline uint32_t pl_fd_slot(int fd)
 
 	return SD_OFD_KIND(o) == SD_OFD_SOCK ? SD_OFD_IDX(o) : 0;
 }
-/* Move @fd to the shim's own range, CLOEXEC, entered as SD_OFD_SHIM. Takes @fd. Return: new fd or -errno. */
+/* Move @fd to the shim's own range, CLOEXEC, entered as SD_OFD_SHIM. Takes @fd. Return: new fd or
+ * -errno. */
 int pl_fd_own(int fd);
 /* Close one of the shim's own fds. */
 void pl_fd_disown(int fd);
@@ -92,29 +93,31 @@ static inline struct sd_slot_p *pl_p(uint32_t slot)
 	return (struct sd_slot_p *)(pl.seg.rw + SD_RW_SLOTS) + (slot < SD_SLOTS ? slot : 0);
 }
 
-/* Readiness of a socket now, as SD_EV_* bits (IN, OUT, ERR, HUP, RDHUP, PRI), computed from the slot
- * exactly as Linux's tcp_poll/datagram_poll/listen poll would; a hybrid's kernel side is not included
- * (poll.c and epoll.c ask the kernel for that). Async-signal-safe, no side effect except: when OUT is
- * not set, SD_P_NOSPACE is set and the space re-checked (pairs with the worker's xchg_sc of tx_una). */
+/* Readiness of a socket now, as SD_EV_* bits (IN, OUT, ERR, HUP, RDHUP, PRI), computed from the
+ * slot exactly as Linux's tcp_poll/datagram_poll/listen poll would; a hybrid's kernel side is not
+ * included (poll.c and epoll.c ask the kernel for that). Async-signal-safe, no side effect except:
+ * when OUT is not set, SD_P_NOSPACE is set and the space re-checked (pairs with the worker's
+ * xchg_sc of tx_una). */
 uint32_t pl_ready(uint32_t slot);
 
-/* Publish pending work of @slot to its worker: or_sc(pending); push SD_OP_KICK unless some bit was set
- * already; ring the doorbell if the worker sleeps. */
+/* Publish pending work of @slot to its worker: or_sc(pending); push SD_OP_KICK unless some bit was
+ * set already; ring the doorbell if the worker sleeps. */
 void pl_kick(uint32_t slot, uint32_t pend);
 /* Push a command (ring full: doorbell and yield, bounded), then doorbell as needed. */
 int pl_cmd(uint32_t worker, const struct sd_cmd *cmd);
 
 /* ---- wait.c, rpc.c: thread mailbox ---- */
-/* This thread's mailbox, made on first use from the stock (CTL_MBOX when it is empty), returned to the
- * stock at thread exit. Return: NULL when none can be had. After fork the child starts without. */
+/* This thread's mailbox, made on first use from the stock (CTL_MBOX when it is empty), returned to
+ * the stock at thread exit. Return: NULL when none can be had. After fork the child starts without.
+ * */
 struct pl_mbox *pl_thread_mbox(void);
 
 /**
  * pl_wait() - block until @slot shows one of @ev (ERR and HUP always count)
  * @timeout_ms: -1 = for ever
- * Spins for info->spin_ns first (not at all with one CPU), then sleeps: read(eventfd) when @timeout_ms
- * is -1 (so that SA_RESTART restarts it as it would recv), ppoll otherwise. Cancellation point.
- * @kern_fd: the kernel socket of a hybrid to watch as well, -1 = none.
+ * Spins for info->spin_ns first (not at all with one CPU), then sleeps: read(eventfd) when
+ * @timeout_ms is -1 (so that SA_RESTART restarts it as it would recv), ppoll otherwise.
+ * Cancellation point. @kern_fd: the kernel socket of a hybrid to watch as well, -1 = none.
  * Return: 0 = ready (or spurious: the caller re-checks), -EAGAIN = timed out, -EINTR
  */
 int pl_wait(uint32_t slot, uint32_t ev, int timeout_ms, int kern_fd);
@@ -122,7 +125,8 @@ int pl_wait(uint32_t slot, uint32_t ev, int timeout_ms, int kern_fd);
 /**
  * pl_rpc() - send @cmd (slot, gen, op, arguments filled in) and wait for the answer
  * @worker: usually 0 for BIND/LISTEN/CONNECT, slot_e.worker otherwise
- * Signals do not interrupt it: the engine answers in microseconds (hang-up of the engine: -ECONNRESET).
+ * Signals do not interrupt it: the engine answers in microseconds (hang-up of the engine:
+ * -ECONNRESET).
  * Return: the reply's err; *ret_len bytes of data copied to @data.
  */
 int pl_rpc(uint32_t worker, struct sd_cmd *cmd, void *data, size_t max, size_t *ret_len);
@@ -131,13 +135,14 @@ int pl_rpc(uint32_t worker, struct sd_cmd *cmd, void *data, size_t max, size_t *
 void pl_wait_fork_child(void);
 
 /* ---- epoll.c, poll.c: hooks that fd.c calls ---- */
-/* @fd (a socket or an epoll fd of ours) is about to be closed or replaced: forget it in this process's
- * epoll sets, as the kernel does when the last fd of a description goes. */
+/* @fd (a socket or an epoll fd of ours) is about to be closed or replaced: forget it in this
+ * process's epoll sets, as the kernel does when the last fd of a description goes. */
 void pl_epoll_fd_closed(int fd, sd_ofd ofd);
 /* Socket @fd (entry @ofd, already taken from the open table) goes on as a plain kernel socket: its
  * members in epoll sets become kernel members. Once per fd number that named the slot. */
 void pl_epoll_fd_fallback(int fd, sd_ofd ofd);
-/* SD_P_HYBRID of @slot was set or cleared: watch its kernel side in the epoll sets, too, or no more. */
+/* SD_P_HYBRID of @slot was set or cleared: watch its kernel side in the epoll sets, too, or no
+ * more. */
 void pl_epoll_hybrid(uint32_t slot);
 /* dup(), dup2() ... of an epoll fd: fd.c copies the open-table entry as it is, nothing else. */
 

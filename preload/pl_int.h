@@ -51,6 +51,9 @@ bool pl_err_pending(uint32_t slot);
 int pl_err_take(uint32_t slot);
 /* Bytes that the send FIFO takes now. */
 uint64_t pl_tx_space(uint32_t slot);
+/* Same; when that is less than @need, the worker will post OUT once there is room again: a writer
+ * that gives up has asked for the edge that ends its EAGAIN. */
+uint64_t pl_tx_room(uint32_t slot, uint64_t need);
 /* A command for @slot with gen filled in. */
 struct sd_cmd pl_cmd_for(uint32_t slot, enum sd_op op);
 /* As pl_cmd(), without a doorbell: for commands nobody waits for. */
@@ -62,7 +65,7 @@ struct pl_deadline {
 	int64_t end_ms;			/* CLOCK_MONOTONIC, -1 = none */
 };
 struct pl_deadline pl_deadline_in(uint32_t timeo_ms);	/* 0 = none */
-int pl_deadline_left(const struct pl_deadline *d);	/* ms, rounded up; -1 = for ever; 0 = over */
+int pl_deadline_left(const struct pl_deadline *d);	/* ms; -1 = for ever; 0 = over */
 
 /* True when a call on @slot with MSG_* @flags must not block. */
 static inline bool pl_nonblock(uint32_t slot, int flags)
@@ -74,6 +77,8 @@ static inline bool pl_nonblock(uint32_t slot, int flags)
 
 /* Parent of a fork, not attached yet: the child shares the "already warned" word. */
 void pl_attach_prefork(void);
+/* Attaching failed once: the kernel's stack for the rest of this process's life. */
+extern uint32_t pl_attach_failed;
 /* In a fork child: locks of attach.c that another thread of the parent held. */
 void pl_attach_child(void);
 struct sd_ctl_hello_r;
@@ -96,13 +101,15 @@ void pl_slot_drop(uint32_t slot);
 /* close() without the check for the shim's own fds. Return: as close(), or -errno. */
 int pl_fd_close(int fd, sd_ofd ofd);
 int pl_fd_dup(int fd, int cmd, int min);
-/* The socket behind @fd is the kernel's from now on: slot released, entries of this process cleared. */
+/* The socket behind @fd is the kernel's from now on: slot released, entries of this process
+ * cleared. */
 void pl_fallback(int fd, uint32_t slot);
 
 /* ---- sock.c, conn.c ---- */
 
 int pl_bind_auto(int fd, uint32_t slot);
-/* Replace the kernel socket behind @fd by a fresh one of the same kind, options and flags copied. */
+/* Replace the kernel socket behind @fd by a fresh one of the same kind, options and flags copied.
+   */
 int pl_kern_renew(int fd, uint32_t slot);
 /* The kernel socket behind this slot is the program's own, not a dup of a placeholder. */
 static inline bool pl_own_kern(uint32_t slot)

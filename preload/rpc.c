@@ -19,11 +19,11 @@ static bool reply_here(const struct sd_reply *rep, uint32_t seq)
 /* Sleep until the mailbox is posted to. Return: 0, or -ECONNRESET when the engine is gone. */
 static int rpc_sleep(struct pl_waiter *w)
 {
-	struct pollfd p[2] = { { w->mb.efd, POLLIN, 0 }, { pl.ctl_fd, POLLRDHUP, 0 } };
+	struct pollfd p[2] = { { pl_efd[w->mb.mbox], POLLIN, 0 }, { pl.ctl_fd, POLLRDHUP, 0 } };
 
 	syscall(SYS_ppoll, p, 2, NULL, NULL, 0);
 	if (p[0].revents & POLLIN)
-		pl_efd_drain(w->mb.efd);
+		pl_efd_drain(pl_efd[w->mb.mbox]);
 	else if (p[1].revents & (POLLHUP | POLLRDHUP | POLLERR | POLLNVAL))
 		return -ECONNRESET;
 	return 0;

@@ -90,8 +90,14 @@ static void select_member(struct select_call *c, unsigned fd, const struct pl_me
 static int select_kern(struct pl_multi *m, int efd, const struct timespec *ts, const sigset_t *mask)
 {
 	struct select_call *c = (struct select_call *)m;
+	const struct timespec slice = { 0, 1000000 };
 	int n = (int)c->n, k;
 
+	if (efd >= (int)(c->words * WORD_BITS)) {	/* newer than the sets: look now and then */
+		efd = -1;
+		if (!ts || ts->tv_sec || ts->tv_nsec > slice.tv_nsec)
+			ts = &slice;
+	}
 	for (int i = 0; i < 3; i++)
 		memcpy(c->res[i], c->ask[i], c->words * sizeof(uint64_t));
 	if (efd >= 0) {

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* preload/sendfile.c - sendfile and splice with a stackd socket at one end
- * To a socket: space is reserved in the send FIFO and the file is read straight into its chunks, so the
- * bytes are copied once, as the kernel's read does. From a socket to a pipe: the pipe is written
- * straight from the engine's chunks.
- * Holds:   as stream.c; chunks reserved for bytes that did not come (a file cut short) stay reserved
- *          for the next write at that position
+ * To a socket: space is reserved in the send FIFO and the file is read straight into its chunks, so
+ * the bytes are copied once, as the kernel's read does. From a socket to a pipe: the pipe is
+ * written straight from the engine's chunks.
+ * Holds:   as stream.c; chunks reserved for bytes that did not come (a file cut short) stay
+ *          reserved for the next write at that position
  * Spec:    S1
  */
 #include <poll.h>
@@ -142,9 +142,10 @@ static ssize_t pump_out(uint32_t slot, int out, size_t want)
 		return -EAGAIN;
 	head = ld_rlx(&p->rx_head);
 	avail = pl_live(e, p) ? ld_acq(&e->rx_tail) - head : 0;
+	if (avail > want)
+		avail = want;
 	if (avail) {
-		n = shm_fifo_iov(&pl.seg, SD_FIFO_RX, &e->rx, head, avail < want ? avail : want, iov,
-				 IOVS, &got);
+		n = shm_fifo_iov(&pl.seg, SD_FIFO_RX, &e->rx, head, avail, iov, IOVS, &got);
 		r = real.writev(out, iov, (int)n);
 		r = r < 0 ? -errno : r;
 		if (r > 0)
@@ -154,7 +155,8 @@ static ssize_t pump_out(uint32_t slot, int out, size_t want)
 	return r;
 }
 
-/* Nothing was moved: is there an end or an error to tell? Return: 1 = bytes wait, 0 = end, -errno. */
+/* Nothing was moved: is there an end or an error to tell? Return: 1 = bytes wait, 0 = end, -errno.
+   */
 static ssize_t look(uint32_t slot)
 {
 	char c;
@@ -188,7 +190,14 @@ static ssize_t from_socket(uint32_t slot, int out, size_t want, unsigned flags)
 	}
 }
 
-PL_EXPORT ssize_t splice(int in, off64_t *off_in, int out, off64_t *off_out, size_t n, unsigned flags)
+static int splice_flags(unsigned flags)
+{
+	return (flags & SPLICE_F_NONBLOCK ? MSG_DONTWAIT : 0) |
+	       (flags & SPLICE_F_MORE ? MSG_MORE : 0);
+}
+
+PL_EXPORT ssize_t splice(int in, off64_t *off_in, int out, off64_t *off_out, size_t n,
+			 unsigned flags)
 {
 	uint32_t from = pl_fd_slot(in), to = pl_fd_slot(out);
 	struct source s = { in, NULL, true };
@@ -206,7 +215,6 @@ PL_EXPORT ssize_t splice(int in, off64_t *off_in, int out, off64_t *off_out, siz
 	else if (from)
 		r = from_socket(from, out, n, flags);
 	else
-		r = pl_pipe_signal(to_socket(to, &s, n, (flags & SPLICE_F_NONBLOCK ? MSG_DONTWAIT : 0) |
-						     (flags & SPLICE_F_MORE ? MSG_MORE : 0), true), 0);
+		r = pl_pipe_signal(to_socket(to, &s, n, splice_flags(flags), true), 0);
 	return r < 0 ? pl_fail(r) : r;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* preload/slot.c - what a slot says, and telling its worker
- * The engine's half of a slot counts only while its generation is the program's; before SD_OP_ATTACH
- * was handled the socket looks like any unconnected one.
+ * The engine's half of a slot counts only while its generation is the program's; before
+ * SD_OP_ATTACH was handled the socket looks like any unconnected one.
  * Holds:   S1 pending: only who turns it from 0 pushes a KICK
  * Threads: any; async-signal-safe
  */
@@ -60,10 +60,20 @@ int pl_err_take(uint32_t slot)
 uint64_t pl_tx_space(uint32_t slot)
 {
 	struct sd_slot_e *e = pl_e(slot);
-	uint64_t used = ld_rlx(&pl_p(slot)->tx_tail) - ld_acq(&e->tx_una);
+	uint64_t used = ld_rlx(&pl_p(slot)->tx_tail) - ld_sc(&e->tx_una);
 	uint64_t limit = ld_rlx(&e->tx_limit);
 
 	return used < limit ? limit - used : 0;
+}
+
+uint64_t pl_tx_room(uint32_t slot, uint64_t need)
+{
+	uint64_t space = pl_tx_space(slot);
+
+	if (space >= need)
+		return space;
+	or_sc(&pl_p(slot)->flags, SD_P_NOSPACE);	/* pairs with the worker's xchg_sc(tx_una) */
+	return pl_tx_space(slot);
 }
 
 /* ---- commands ---- */

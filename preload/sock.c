@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* preload/sock.c - socket, bind, listen, names, shutdown
- * A stackd socket is a kernel socket of the same kind and, beside it, a slot. Which of the two carries
- * bytes is decided by what the program does:
+ * A stackd socket is a kernel socket of the same kind and, beside it, a slot. Which of the two
+ * carries bytes is decided by what the program does:
  *   bind to a wildcard      both: the kernel first, so that its errno and its port count (hybrid)
  *   bind to stackd's own    the slot alone
  *   bind to anything else   the kernel alone, for good (pl_fallback)
@@ -136,11 +136,14 @@ int pl_bind_auto(int fd, uint32_t slot)
 {
 	int family = pl_p(slot)->opts.family;
 	union pl_sa u = { .sa.sa_family = (sa_family_t)family };
+	socklen_t len = sizeof(u.in6);
 	struct sd_addr any = { 0 };
 
-	if (family == AF_INET)
+	if (family == AF_INET) {
 		any = sd_addr_v4((be32){ 0 });
-	return bind_both(fd, slot, &u.sa, family == AF_INET ? sizeof(u.in) : sizeof(u.in6), &any, 0);
+		len = sizeof(u.in);
+	}
+	return bind_both(fd, slot, &u.sa, len, &any, 0);
 }
 
 static int bind_kernel(int fd, uint32_t slot, const struct sockaddr *sa, socklen_t len)
@@ -159,7 +162,7 @@ static int sock_bind(int fd, uint32_t slot, const struct sockaddr *sa, socklen_t
 	if (!pl_own_kern(slot) || (pl_eflags(slot) & SD_E_BOUND))
 		return -EINVAL;
 	if (pl_addr_in(pl_p(slot)->opts.family, sa, len, &addr, &port))
-		return bind_kernel(fd, slot, sa, len);	/* its errno; or AF_UNSPEC, which it takes */
+		return bind_kernel(fd, slot, sa, len);	/* its errno; AF_UNSPEC it takes */
 	if (sd_addr_is_any(&addr))
 		return bind_both(fd, slot, sa, len, &addr, port);
 	if (pl_route(&addr) != PL_VIA_LOCAL)
@@ -194,8 +197,9 @@ static int listen_engine(uint32_t slot, int backlog)
 	return pl_rpc(0, &cmd, NULL, 0, NULL);
 }
 
-/* The kernel's side of a hybrid listener: accept() there must never block, whatever the program chose
- * for its fd, so the real fd is non-blocking from now on; the program's choice is in the slot. */
+/* The kernel's side of a hybrid listener: accept() there must never block, whatever the program
+ * chose for its fd, so the real fd is non-blocking from now on; the program's choice is in the
+ * slot. */
 static int listen_kernel(int fd, uint32_t slot, int backlog)
 {
 	int fl = real.fcntl(fd, F_GETFL, 0);

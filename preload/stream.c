@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /* preload/stream.c - bytes of a stream between the program and its slot's two FIFOs
- * Send: under tx_lock free what the peer has acknowledged, reserve chunks up to tx_limit, copy, publish
- * tx_tail, tell the worker. Receive: under rx_lock copy out of the engine's chunks, publish rx_head,
- * and tell the worker only when the window may grow by enough to be worth a segment. No lock is held
- * while a call sleeps.
+ * Send: under tx_lock free what the peer has acknowledged, reserve chunks up to tx_limit, copy,
+ *       publish
+ * tx_tail, tell the worker. Receive: under rx_lock copy out of the engine's chunks, publish
+ * rx_head, and tell the worker only when the window may grow by enough to be worth a segment. No
+ * lock is held while a call sleeps.
  * Holds:   X1 tx_tail is published after the bytes; rx_head after they were copied out
- *          X2 facts that end a stream (FIN, reset, error) are read before the bytes, so that nothing
- *             published ahead of them is missed
+ *          X2 facts that end a stream (FIN, reset, error) are read before the bytes, so that
+ *             nothing published ahead of them is missed
  *          X3 a holder that dies leaves both FIFOs valid: positions move last
  * Spec:    S1, T1
  * Threads: any number per socket; a signal handler that meets the lock of the thread it interrupted
@@ -120,7 +121,7 @@ ssize_t pl_tx_begin(uint32_t slot, size_t want, uint64_t *ret_pos)
 	if (shm_lock(&p->tx_lock, pl_self()) == -EDEADLK)
 		return -EAGAIN;
 	tail = ld_rlx(&p->tx_tail);
-	space = pl_tx_space(slot);
+	space = pl_tx_room(slot, 1);
 	if (space > want)
 		space = want;
 	if (space > TX_BATCH)
@@ -307,7 +308,7 @@ static enum rx_end rx_ending(uint32_t slot)
 static int rx_end_errno(uint32_t slot, enum rx_end end)
 {
 	if (end == RX_ERR)
-		return -pl_err_take(slot);	/* 0: another thread took it; the stream has ended */
+		return -pl_err_take(slot);	/* 0: another thread took it; the end then */
 	return end == RX_NOTCONN ? -ENOTCONN : 0;
 }
 

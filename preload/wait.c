@@ -264,6 +264,7 @@ struct wait_ctx {
 	uint32_t slot, want;
 	int kern_fd;
 	bool subscribed;
+	bool no_mbox;
 	uint64_t deadline;
 };
 
@@ -277,14 +278,15 @@ static bool wait_ready(const struct wait_ctx *c)
 /* Return: 0 = woken or kern_fd is ready, -EAGAIN = timed out, -EINTR */
 static int sleep_ppoll(const struct wait_ctx *c, const sigset_t *mask)
 {
-	struct pollfd p[2] = { { c->w.mb.efd, POLLIN, 0 }, { c->kern_fd, POLLIN, 0 } };
+	int efd = c->no_mbox ? -1 : pl_efd[c->w.mb.mbox];
+	struct pollfd p[2] = { { efd, POLLIN, 0 }, { c->kern_fd, POLLIN, 0 } };
 	struct timespec ts;
 	int n = real.ppoll(p, 2, pl_left(c->deadline, &ts), mask);
 
 	if (n < 0)
 		return -errno;
 	if (p[0].revents & POLLIN)
-		pl_efd_drain(c->w.mb.efd);
+		pl_efd_drain(efd);
 	return n ? 0 : -EAGAIN;
 }
 
@@ -292,7 +294,7 @@ static int sleep_ppoll(const struct wait_ctx *c, const sigset_t *mask)
  * signals stay blocked and wake us by a signalfd, so that they can be looked at before they run. */
 static int sleep_restartable(struct wait_ctx *c)
 {
-	struct pollfd p[3] = { { c->w.mb.efd, POLLIN, 0 }, { c->kern_fd, POLLIN, 0 } };
+	struct pollfd p[3] = { { pl_efd[c->w.mb.mbox], POLLIN, 0 }, { c->kern_fd, POLLIN, 0 } };
 	uint64_t wanted;
 	bool intr;
 	int n;
@@ -310,7 +312,7 @@ static int sleep_restartable(struct wait_ctx *c)
 	pl_sigs_restore(&c->sg);
 	pthread_testcancel();
 	if (n > 0 && p[0].revents & POLLIN)
-		pl_efd_drain(c->w.mb.efd);
+		pl_efd_drain(pl_efd[c->w.mb.mbox]);
 	return intr ? -EINTR : 0;
 }
 
@@ -323,7 +325,7 @@ static int sleep_read(struct wait_ctx *c)
 	pl_sigs_restore(&c->sg);
 	if (intr)
 		return -EINTR;
-	return real.read(c->w.mb.efd, &v, sizeof(v)) < 0 && errno == EINTR ? -EINTR : 0;
+	return real.read(pl_efd[c->w.mb.mbox], &v, sizeof(v)) < 0 && errno == EINTR ? -EINTR : 0;
 }
 
 static int wait_sleep(struct wait_ctx *c)
@@ -369,7 +371,7 @@ static int wait_poor(struct wait_ctx *c)
 	uint64_t end = c->deadline;
 	int r = 0;
 
-	c->w.mb.efd = -1;
+	c->no_mbox = true;
 	while (!wait_ready(c)) {
 		uint64_t now = pl_now_ns();
 

@@ -28,14 +28,15 @@ static uint32_t fill(uint32_t cons, uint32_t prod)
 	return prod - cons < N ? prod - cons : N;
 }
 
-/* Move cons over what is FREE. The compare-and-swap fails when cons moved since it was read, and
- * until it moves no new entry takes the place of the one that was seen FREE (Q2). */
+/* Move cons over what is FREE, at most up to @prod, which may be older than cons: an entry above it
+ * is FREE because it has not been pushed. The compare-and-swap fails when cons moved since it was
+ * read, and until it moves no new entry takes the place of the one that was seen FREE (Q2). */
 static void cons_advance(struct sd_accept_ring *r, uint32_t prod)
 {
 	uint32_t cons = ld_acq(&r->cons), steps;
 
-	for (steps = fill(cons, prod); steps; steps--) {
-		if (cons == prod || ld_acq(&ent(r, cons)->claim) != SD_CLAIM_FREE)
+	for (steps = 0; steps < N && (int32_t)(prod - cons) > 0; steps++) {
+		if (ld_acq(&ent(r, cons)->claim) != SD_CLAIM_FREE)
 			return;
 		if (cas_sc(&r->cons, &cons, cons + 1))	/* pairs with ld_acq in push */
 			cons++;
@@ -55,7 +56,8 @@ void shm_accept_reset(struct sd_accept_ring *r, struct shm_accept_prod *p)
 	*p = (struct shm_accept_prod){ 0 };
 }
 
-int shm_accept_push(struct sd_accept_ring *r, struct shm_accept_prod *p, uint32_t slot, uint32_t gen)
+int shm_accept_push(struct sd_accept_ring *r, struct shm_accept_prod *p, uint32_t slot,
+		    uint32_t gen)
 {
 	struct sd_accept_ent *e = ent(r, p->prod);
 

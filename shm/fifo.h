@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* shm/fifo.h - elastic byte FIFOs made of chunks (struct sd_fifo_map in include/stackd/abi.h)
- * A FIFO has one producer and one consumer at a time. Positions live in the slots, not here: callers
- * pass them. All functions are wait-free and bounded by the length asked for.
+ * A FIFO has one producer and one consumer at a time. Positions live in the slots, not here:
+ * callers pass them. All functions are wait-free and bounded by the length asked for.
  * Holds:
  *   F1  chunks back exactly the positions that were reserved and not yet released, to chunk bounds
  *   F2  the consumer never follows a chunk index that it did not check (shm_chunk)
@@ -44,9 +44,10 @@ uint64_t shm_fifo_write(const struct shm_seg *seg, enum sd_fifo_role role, struc
 void shm_fifo_release(const struct shm_fifo_mem *m, enum sd_fifo_role role, struct sd_fifo_map *map,
 		      uint64_t upto, uint64_t tail);
 
-/* Free everything, whatever the map says; used on a map that a dead or hostile program left: at most
- * the map's own entries are freed, each checked. */
-void shm_fifo_destroy(const struct shm_fifo_mem *m, enum sd_fifo_role role, struct sd_fifo_map *map);
+/* Free everything, whatever the map says; used on a map that a dead or hostile program left: at
+ * most the map's own entries are freed, each checked. */
+void shm_fifo_destroy(const struct shm_fifo_mem *m, enum sd_fifo_role role,
+		      struct sd_fifo_map *map);
 
 /* ---- consumer (and the producer for retransmission) ---- */
 

@@ -20,7 +20,7 @@
 
 #define LOCK_SPINS	40
 #define LOCK_NAP_MS	100
-#define LOCK_ENGINE_NAP_US 50	/* the engine holds a lock for about 1 us, unless it was preempted */
+#define LOCK_ENGINE_NAP_US 50	/* the engine holds a lock for 1 us, unless preempted */
 
 static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the futex is the low half");
 

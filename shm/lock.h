@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* shm/lock.h - robust locks between threads and processes of a family (and the engine's try-lock)
  * Word: low 32 bits = thread id | SHM_LOCK_WAITERS, high 32 bits = process index + 1. 0 = free.
- * A dead holder is recovered by the engine, which knows which process index died; a thread that died
- * within a living process, by a waiter of the same process that finds after a time-out that it is
- * gone (thread ids of other processes may belong to another pid namespace and prove nothing).
+ * A dead holder is recovered by the engine, which knows which process index died; a thread that
+ * died within a living process, by a waiter of the same process that finds after a time-out that it
+ * is gone (thread ids of other processes may belong to another pid namespace and prove nothing).
  * Holds:   L1 what these locks guard changes in steps of which any prefix is valid (FIFO maps,
  *             subscriptions, positions), so that a lock may be freed without repairing it
  *          L2 the engine never waits for a lock, and nobody sleeps on one that the engine holds

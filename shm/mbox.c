@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* shm/mbox.c - bitmap mailboxes and the subscriptions that post to them
- * Three levels: leaf words hold the bits, mid words say which leaf words may be set, top words which
- * mid words. A poster sets leaf, mid, top; the consumer clears top, mid, leaf. So a poster that finds
- * a summary bit set may leave it: whoever clears that bit looks at the level below afterwards. The
- * leaf is always written by a read-modify-write, which orders what was published in the slot before
- * it with what the consumer reads of the slot after it took the bit.
+ * Three levels: leaf words hold the bits, mid words say which leaf words may be set, top words
+ * which mid words. A poster sets leaf, mid, top; the consumer clears top, mid, leaf. So a poster
+ * that finds a summary bit set may leave it: whoever clears that bit looks at the level below
+ * afterwards. The leaf is always written by a read-modify-write, which orders what was published in
+ * the slot before it with what the consumer reads of the slot after it took the bit.
  * A summary without a bit below it is harmless; a bit without its summary exists only between two
  * instructions of its poster.
  * Pairs:   or_sc(leaf) with xchg_sc(leaf); or_sc(top) then ld_sc(sleeping) with

@@ -16,8 +16,8 @@
 bool shm_mbox_post(struct sd_mbox *mb, uint32_t bit);
 
 /* Post to each subscription of slot @sp whose mask meets @ev (ERR and HUP always meet); one of the
- * exclusive ones. Calls @wake(arg, mbox) for each mailbox whose eventfd must be written. Engine side:
- * everything read from @sp is copied and checked. */
+ * exclusive ones. Calls @wake(arg, mbox) for each mailbox whose eventfd must be written. Engine
+ * side: everything read from @sp is copied and checked. */
 void shm_subs_post(const struct shm_seg *seg, struct sd_slot_p *sp, uint32_t ev,
 		   void (*wake)(void *arg, uint32_t mbox), void *arg);
 
@@ -42,7 +42,8 @@ void shm_mbox_arm(struct sd_mbox *mb, bool on);
  * signal handler that interrupted either. */
 int shm_sub_add(const struct shm_seg *seg, uint32_t slot, sd_sub sub, uint64_t owner,
 		struct shm_magazine *mag);
-void shm_sub_del(const struct shm_seg *seg, uint32_t slot, uint32_t mbox, uint32_t bit, uint64_t owner);
+void shm_sub_del(const struct shm_seg *seg, uint32_t slot, uint32_t mbox, uint32_t bit,
+		 uint64_t owner);
 
 /* Drop all subscriptions and their chunk; by whoever takes the slot out of service. */
 void shm_subs_fini(const struct shm_seg *seg, struct sd_slot_p *sp);

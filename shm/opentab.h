@@ -7,7 +7,7 @@
 
 #include "shm/segment.h"
 
-/* Return: the entry, 0 when @fd is out of range or not ours. ld_acq; the fast path of every call. */
+/* Return: the entry, 0 when @fd is out of range or not ours. The fast path of every call. */
 static inline sd_ofd shm_ofd_get(const struct sd_proc *p, int fd)
 {
 	return (unsigned)fd < SD_FDS ? ld_acq(&p->fds[fd]) : 0;
@@ -24,7 +24,7 @@ bool shm_slot_put(const struct shm_seg *seg, uint32_t slot);
 
 /**
  * shm_opentab_clone() - copy @from's table to @to, one more reference for each socket entry
- * Engine, while the parent's forking thread waits for the answer. SHIM entries are copied as they are.
+ * Engine, while the parent's forking thread waits for the answer. SHIM entries are copied as are.
  */
 void shm_opentab_clone(const struct shm_seg *seg, uint32_t from, uint32_t to);
 

@@ -3,8 +3,8 @@
  * Program side: bitmaps in the RW memfd, 1 = free. Nothing but bits is shared, so a killed process
  * cannot leave a broken list; it loses at most its magazine. Hints are plain words that anybody may
  * overwrite: a wrong one costs a longer search, never an index.
- * Engine side: a stack per worker over spans taken from a counter; last freed is first reused, which
- * keeps the working set in cache.
+ * Engine side: a stack per worker over spans taken from a counter; last freed is first reused,
+ * which keeps the working set in cache.
  * Pairs:   who frees or_sc(word) with who allocates xchg_sc/and_sc(word): data written before the
  *          free happens before the next owner's writes
  * Holds:   P1 index 0 is never handed out, whatever the bitmap says

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* shm/pool.h - chunk and slot allocation; each side from its own pool
- * Program side: a shared bitmap (1 = free) in the RW memfd. A process takes a whole word (64 chunks)
- * into its magazine by xchg and serves from there; who frees sets bits by or_sc(). The search starts
- * at a shared hint that every free lowers, so that pages in use stay few. The engine may
- * free into it (after CLOSE, or to trim an idle FIFO) but never allocates from it.
+ * Program side: a shared bitmap (1 = free) in the RW memfd. A process takes a whole word (64
+ * chunks) into its magazine by xchg and serves from there; who frees sets bits by or_sc(). The
+ * search starts at a shared hint that every free lowers, so that pages in use stay few. The engine
+ * may free into it (after CLOSE, or to trim an idle FIFO) but never allocates from it.
  * Engine side: struct shm_epool, private to one worker: spans of 64 from a counter shared by the
  * workers, and a stack of what came back. Nothing of it is in shared memory; after a crash it is
  * rebuilt from the FIFOs.

@@ -13,7 +13,8 @@
 
 static_assert((SD_CMD_ENTRIES & (SD_CMD_ENTRIES - 1)) == 0, "positions wrap with the ring");
 
-int shm_cmd_push(const struct shm_seg *seg, uint32_t proc, uint32_t worker, const struct sd_cmd *cmd)
+int shm_cmd_push(const struct shm_seg *seg, uint32_t proc, uint32_t worker,
+		 const struct sd_cmd *cmd)
 {
 	struct sd_cmd_ring *r = shm_cmd_ring(seg, proc, worker);
 	struct sd_cmd *e;
@@ -35,15 +36,22 @@ int shm_cmd_push(const struct shm_seg *seg, uint32_t proc, uint32_t worker, cons
 	return 0;
 }
 
-/* Copy the entry at @pos when it has been published. */
-static bool take_at(const struct sd_cmd_ring *r, uint32_t pos, struct sd_cmd *ret_cmd)
+/* Has the entry at @pos been published? */
+static bool ready(const struct sd_cmd_ring *r, uint32_t pos)
 {
-	const struct sd_cmd *e = &r->e[pos % SD_CMD_ENTRIES];
+	return ld_acq(&r->e[pos % SD_CMD_ENTRIES].seq) == pos + 1; /* pairs with shm_cmd_push() */
+}
 
-	if (ld_acq(&e->seq) != pos + 1)		/* pairs with st_rel in shm_cmd_push() */
-		return false;
-	*ret_cmd = *e;
-	return true;
+/* The first of the @n entries from cons that is published and not taken. Return: @n for none. */
+static uint32_t first_ready(const struct sd_cmd_ring *r, const struct shm_cmd_reader *rd,
+			    uint32_t n)
+{
+	uint32_t i;
+
+	for (i = 0; i < n; i++)
+		if (!(rd->taken >> i & 1) && ready(r, rd->cons + i))
+			break;
+	return i;
 }
 
 /* The entry at cons is done with: move on, also over what was taken ahead. */
@@ -60,22 +68,25 @@ bool shm_cmd_pop(const struct shm_seg *seg, uint32_t proc, uint32_t worker,
 		 struct shm_cmd_reader *rd, struct sd_cmd *ret_cmd)
 {
 	struct sd_cmd_ring *r = shm_cmd_ring(seg, proc, worker);
-	uint32_t i, n;
+	uint32_t i = 0, n, earlier;
 
 	if (!r)
 		return false;
-	if (take_at(r, rd->cons, ret_cmd)) {
-		reader_next(r, rd);
-		return true;
+	if (!ready(r, rd->cons)) {
+		n = ld_rlx(&r->reserve) - rd->cons;
+		if (n > SHM_CMD_AHEAD)
+			n = SHM_CMD_AHEAD;
+		i = first_ready(r, rd, n);
+		if (i == n)
+			return false;
+		/* What was published before it may have come after we looked there: look again. */
+		while ((earlier = first_ready(r, rd, i)) < i)
+			i = earlier;
 	}
-	n = ld_rlx(&r->reserve) - rd->cons;
-	if (n > SHM_CMD_AHEAD)
-		n = SHM_CMD_AHEAD;
-	for (i = 1; i < n; i++) {
-		if (rd->taken >> i & 1 || !take_at(r, rd->cons + i, ret_cmd))
-			continue;
+	*ret_cmd = r->e[(rd->cons + i) % SD_CMD_ENTRIES];
+	if (i)
 		rd->taken |= 1ull << i;
-		return true;
-	}
-	return false;
+	else
+		reader_next(r, rd);
+	return true;
 }

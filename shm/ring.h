@@ -2,11 +2,12 @@
 /* shm/ring.h - command rings: many producers in one process, one worker as consumer
  * Pairs:   producer st_rel(e.seq) with worker ld_acq(e.seq); worker st_rel(cons) with ld_acq(cons)
  * Holds:   R1 an entry is copied once by the worker, then checked; R2 cons only the worker writes,
- *          from a private copy: a program cannot move it; R3 one pop looks at no more than
- *          SHM_CMD_AHEAD entries, whatever the ring says
+ *          from a private copy: a program cannot move it; R3 one pop looks SHM_CMD_AHEAD
+ *          entries ahead at most, whatever the ring says
  * A producer may be stopped between taking a position and filling it (preempted, or interrupted by
  * a signal handler that sends a command itself and waits for the answer). The worker then takes
- * later entries first: a command whose push has not returned is ordered after nothing.
+ * later entries first. Order is kept where there is one: a command that was published before
+ * another push began is taken before that one.
  */
 #ifndef SHM_RING_H
 #define SHM_RING_H
@@ -20,7 +21,8 @@
  * xchg_sc; the caller then looks at info->worker[].sleeping (ld_sc) and rings the doorbell.
  * Return: 0, or -EAGAIN when the ring is full
  */
-int shm_cmd_push(const struct shm_seg *seg, uint32_t proc, uint32_t worker, const struct sd_cmd *cmd);
+int shm_cmd_push(const struct shm_seg *seg, uint32_t proc, uint32_t worker,
+		 const struct sd_cmd *cmd);
 
 #define SHM_CMD_AHEAD	64u
 

@@ -52,7 +52,8 @@ static inline struct sd_mbox *shm_mbox(const struct shm_seg *s, uint32_t i)
 
 static inline struct sd_reply *shm_reply(const struct shm_seg *s, uint32_t mbox)
 {
-	return mbox - 1 < SD_MAX_MBOXES - 1 ? (struct sd_reply *)(s->ro + SD_RO_REPLY) + mbox : NULL;
+	return mbox - 1 < SD_MAX_MBOXES - 1 ?
+	       (struct sd_reply *)(s->ro + SD_RO_REPLY) + mbox : NULL;
 }
 
 static inline struct sd_proc *shm_proc(const struct shm_seg *s, uint32_t i)
@@ -61,7 +62,8 @@ static inline struct sd_proc *shm_proc(const struct shm_seg *s, uint32_t i)
 	       (struct sd_proc *)(s->rw + SD_RW_PROCS + (uint64_t)i * SD_PROC_STRIDE) : NULL;
 }
 
-static inline struct sd_cmd_ring *shm_cmd_ring(const struct shm_seg *s, uint32_t proc, uint32_t worker)
+static inline struct sd_cmd_ring *shm_cmd_ring(const struct shm_seg *s, uint32_t proc,
+					       uint32_t worker)
 {
 	struct sd_proc *p = shm_proc(s, proc);
 
@@ -70,8 +72,9 @@ static inline struct sd_cmd_ring *shm_cmd_ring(const struct shm_seg *s, uint32_t
 
 static inline struct sd_accept_ring *shm_accept_ring(const struct shm_seg *s, uint32_t i)
 {
-	return i < SD_MAX_ACCEPTS ?
-	       (struct sd_accept_ring *)(s->rw + SD_RW_ACCEPTS + (uint64_t)i * SD_ACCEPT_STRIDE) : NULL;
+	uint64_t off = SD_RW_ACCEPTS + (uint64_t)i * SD_ACCEPT_STRIDE;
+
+	return i < SD_MAX_ACCEPTS ? (struct sd_accept_ring *)(s->rw + off) : NULL;
 }
 
 static inline struct sd_seg_rw *shm_rw_hdr(const struct shm_seg *s)

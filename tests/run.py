@@ -45,7 +45,7 @@ def sanitize():
 SUITES = {
     "style": lambda: [(f, [PY, f], 60, "") for f in sorted(glob.glob("tests/style/check_*.py"))],
     "unit": lambda: programs("unit-", 120, "", ["--tap", "-j2"]),
-    "stress": lambda: programs("stress-", 120),
+    "stress": lambda: programs("stress-", 120, os.environ.get("SAN", "")),  # make SAN=… test-stress
     "sim": lambda: programs("sim", 300),
     "fuzz": lambda: programs("fuzz-", 120),
     "apps": lambda: files("apps", 480),

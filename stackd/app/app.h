@@ -16,7 +16,8 @@ struct app_proc {
 	uint16_t idx;			/* struct sd_proc in the segment */
 	uint32_t gen;
 	uint32_t pid, uid, gid;		/* kernel's word (SO_PEERCRED) */
-	uint8_t live, low_ports, rsv[2];
+	uint8_t live, low_ports;
+	uint16_t home;			/* worker that its connections prefer; app_attach() chooses */
 	char comm[32];
 	uint64_t fd_key;		/* its connection and eventfds in the supervisor's store */
 };
@@ -35,17 +36,29 @@ void app_reply(struct stack *st, struct stack_reply_to to, int err, const void *
 struct app_wake { uint16_t seg; uint16_t rsv; uint32_t mbox; };
 unsigned app_take_wakes(struct stack *st, struct app_wake *wakes, unsigned max);
 
+/* Worker 0, once per loop: a process that broke the contract too often; its commands are no longer taken.
+ * The engine hangs up on it and calls app_detach(). Return: false when there is none. */
+bool app_take_ended(struct stack *st, uint32_t *ret_proc_rec);
+
 /* ---- control path, worker 0's thread ---- */
 
-/* A new family: the segment is mapped already in st->segs[seg]. Mailboxes: reserves @cnt. */
+/* A new family: the segment is mapped already in st->segs[seg]. @who: pid, uid, gid, low_ports, comm and
+ * fd_key are taken over; the rest is chosen here. Return: 0, -ENOSPC. */
 int app_attach(struct stack *st, uint16_t seg, const struct app_proc *who, uint32_t *ret_proc_rec);
-/* A child of @parent_rec: clones its open table. */
+/* A child of @parent_rec: clones its open table. -ENOSPC, -ESRCH when the parent is gone. */
 int app_fork(struct stack *st, uint32_t parent_rec, uint32_t *ret_proc_rec);
+/* All @cnt or none (-ENOSPC). They go with the process. */
 int app_mbox_alloc(struct stack *st, uint32_t proc_rec, uint32_t *mbox, unsigned cnt);
-/* The process died or left: undo its open table, close what was its alone, locks, claims, mailboxes.
+/* The process died or left: undo its open table, close what was its alone, locks, claims, mailboxes. With
+ * several workers this goes on after the call; the record is free when app_proc_at() says NULL.
  * *ret_last: the family has no process left; the caller destroys the segment after app_seg_drain(). */
 void app_detach(struct stack *st, uint32_t proc_rec, bool *ret_last);
-/* Start dropping everything of a segment on all workers; true once no worker refers to it any more. */
+/* The record, NULL when free. */
+struct app_proc *app_proc_at(struct stack *st, uint32_t proc_rec);
+/* After the last detach, called again and again (every few milliseconds will do): orphans still send what
+ * the programs had written; after APP_LINGER_US they are reset. True once no worker refers to the segment
+ * any more. */
+#define APP_LINGER_US	(120ull * 1000 * 1000)
 bool app_seg_drain(struct stack *st, uint16_t seg);
 void app_proc_walk(struct stack *st, void (*fn)(void *arg, uint32_t rec, const struct app_proc *p), void *arg);
 

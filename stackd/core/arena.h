@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* core/arena.h - the engine's own memory that survives it: a memfd kept by the supervisor
- * Flat arrays ("regions") of fixed-size records, found by index; header with magic, ABI id and the table
- * of regions. Sparse: untouched records cost nothing. Region 0's record 0 and every record 0 is "none".
+ * Flat arrays ("regions") of fixed-size records, found by index; header with magic, ABI id and the
+ * table of regions. Sparse: untouched records cost nothing. Region 0's record 0 and every record 0
+ * is "none".
  * Holds: R1 no pointer is ever stored; R2 the ABI id equals the hash of the layouts this binary was
  *        built with, or the arena is refused with -EPROTO
  */
@@ -70,7 +71,8 @@ static inline void *arena_at(const struct arena *a, enum arena_region r, uint32_
 	       a->base + a->hdr->reg[r].off + (uint64_t)idx * a->hdr->reg[r].elem_size : NULL;
 }
 
-/* Free indices of [first, first + cnt) of one region; private to one worker, rebuilt after a crash. */
+/* Free indices of [first, first + cnt) of one region; private to one worker, rebuilt after a
+ * crash. */
 struct idx_pool {
 	uint32_t first, cnt, bump;	/* bump: indices >= were never used */
 	uint32_t *stack;		/* sparse mapping */

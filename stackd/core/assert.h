@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* core/assert.h - ASSERT(): our own bugs only, on in release builds; never for wire or program input */
+/* core/assert.h - ASSERT(): our own bugs only, on in release builds; never for wire or program
+ * input */
 #ifndef CORE_ASSERT_H
 #define CORE_ASSERT_H
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* core/clock.h - the machine's clocks; read by the engine and benchmarks, never below stack->now_us */
+/* core/clock.h - the machine's clocks; read by the engine and benchmarks, never below
+ * stack->now_us */
 #ifndef CORE_CLOCK_H
 #define CORE_CLOCK_H
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* core/csum.c - summing bytes
- * 16 bytes a step: the two 32-bit halves of each 64-bit lane are added to separate 64-bit lanes, so that
- * no carry is lost before 2^32 steps; lanes are joined with end-around carry at the end.
+ * 16 bytes a step: the two 32-bit halves of each 64-bit lane are added to separate 64-bit lanes, so
+ * that no carry is lost before 2^32 steps; lanes are joined with end-around carry at the end.
  */
 #include <string.h>
 

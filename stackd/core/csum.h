@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* core/csum.h - the Internet checksum
  * Spec:    RFC 1071, RFC 1624
- * All sums are in memory order: a 16-bit sum is what the two bytes of the field hold, so it is stored
- * and loaded with memcpy() and never swapped. A sum is a uint64_t while it grows and a uint16_t after
- * csum_fold(); nothing is inverted until csum_done().
- * Holds:   C1 a block that starts at an odd offset of its stream counts byte-swapped (csum_iov does it)
+ * All sums are in memory order: a 16-bit sum is what the two bytes of the field hold, so it is
+ * stored and loaded with memcpy() and never swapped. A sum is a uint64_t while it grows and a
+ * uint16_t after csum_fold(); nothing is inverted until csum_done().
+ * Holds:   C1 a block that starts at an odd offset of its stream counts byte-swapped (csum_iov does
+ *          it)
  *          C2 0 is never sent in a PARTIAL field that was finished here: 0xffff means the same
  */
 #ifndef CORE_CSUM_H
@@ -50,7 +51,8 @@ uint64_t csum_iov(uint64_t sum, const struct iovec *iov, unsigned cnt);
 /* Sum of a packet's bytes from @off (from buf) to its end, fragments included. */
 uint64_t csum_pkt(const struct pkt *p, uint32_t off);
 
-/* A field after one 16- or 32-bit word under it changed (RFC 1624 equation 3). Values in memory order. */
+/* A field after one 16- or 32-bit word under it changed (RFC 1624 equation 3). Values in memory
+ * order. */
 static inline uint16_t csum_update16(uint16_t check, uint16_t old, uint16_t new)
 {
 	return csum_done((uint64_t)(uint16_t)~check + (uint16_t)~old + new);
@@ -68,9 +70,9 @@ void csum_finish(struct pkt *p);
  * csum_rx_ok() - is the transport checksum of a received packet right?
  * @p: data and l4_off at the transport header, len cut to the transport length
  * @pseudo: ip_pseudo_sum() of it
- * Return: true when the device vouches for it or the sum is right. A packet that failed by the device's
- * COMPLETE sum is summed again in software: a wrong sum from hardware must not lose packets. Verified
- * packets become UNNECESSARY.
+ * Return: true when the device vouches for it or the sum is right. A packet that failed by the
+ * device's COMPLETE sum is summed again in software: a wrong sum from hardware must not lose
+ * packets. Verified packets become UNNECESSARY.
  */
 bool csum_rx_ok(struct pkt *p, uint16_t pseudo);
 

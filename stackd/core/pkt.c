@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* core/pkt.c - packet pools
- * One shared mapping per pool: descriptors first, then small buffers, then big ones. Shared, because a
- * child of a fork must never turn the engine's DMA pages into copies. Free packets of a class form a
- * list through pkt.next, last in first out, so that a warm buffer is used again.
+ * One shared mapping per pool: descriptors first, then small buffers, then big ones. Shared,
+ * because a child of a fork must never turn the engine's DMA pages into copies. Free packets of a
+ * class form a list through pkt.next, last in first out, so that a warm buffer is used again.
  * Holds:   K1, K2, K3 of pkt.h; a free packet's owner is its pool: a second free asserts
  * Threads: owning worker only
  */
@@ -104,7 +104,8 @@ static void pool_fill(struct pkt_pool *pool, struct pkt *d, uint32_t cnt, bool b
 
 int pkt_pool_create(const struct pkt_pool_conf *conf, struct pkt_pool **ret_pool)
 {
-	size_t desc = round_up((size_t)(conf->small_cnt + conf->big_cnt) * sizeof(struct pkt), 4096);
+	uint32_t cnt = conf->small_cnt + conf->big_cnt;
+	size_t desc = round_up((size_t)cnt * sizeof(struct pkt), 4096);
 	size_t small = (size_t)conf->small_cnt * PKT_SMALL;
 	struct pkt_pool *pool = calloc(1, sizeof(*pool));
 
@@ -124,8 +125,8 @@ int pkt_pool_create(const struct pkt_pool_conf *conf, struct pkt_pool **ret_pool
 	(void)madvise(pool->base, touch, MADV_POPULATE_WRITE);
 	pool->desc = (struct pkt *)pool->base;
 	pool_fill(pool, pool->desc, conf->small_cnt, false, pool->base + desc, PKT_SMALL);
-	pool_fill(pool, pool->desc + conf->small_cnt, conf->big_cnt, true, pool->base + desc + small,
-		  PKT_BIG);
+	pool_fill(pool, pool->desc + conf->small_cnt, conf->big_cnt, true,
+		  pool->base + desc + small, PKT_BIG);
 	*ret_pool = pool;
 	return 0;
 }

@@ -6,15 +6,18 @@
  * Headers are pushed and pulled at the front; offsets are kept from buf so that they survive that.
  * Checksum contract (SPEC U2), the only place that defines it:
  *   receive  NONE         nobody looked: software must verify
- *            UNNECESSARY  the device verified the transport checksum (or the packet never left the host)
+ *            UNNECESSARY  the device verified the transport checksum (or the packet never left the
+ *            host)
  *                         csum_start != 0: the field at csum_start + csum_off holds only the
- *                         pseudo-header sum, as for PARTIAL; whoever sends the packet on must say so
+ *                         pseudo-header sum, as for PARTIAL; whoever sends the packet on must say
+ *                         so
  *            COMPLETE     csum holds the ones' complement sum from l4_off to the end
  *   send     NONE         complete and final
  *            PARTIAL      the field at csum_start + csum_off holds the pseudo-header sum; device or
  *                         software fallback finishes it over [csum_start, end)
- * Holds: K1 data >= buf, data + len <= buf + buf_size; K2 one owner at a time; K3 a packet goes back to
- *        the pool of the worker that made it (a foreign one travels home by the hand-off ring)
+ * Holds: K1 data >= buf, data + len <= buf + buf_size; K2 one owner at a time; K3 a packet goes
+ *        back to the pool of the worker that made it (a foreign one travels home by the hand-off
+ *        ring)
  */
 #ifndef CORE_PKT_H
 #define CORE_PKT_H
@@ -25,7 +28,7 @@
 #include <sys/uio.h>
 
 #define PKT_FRAGS	20
-#define PKT_HEADROOM	128		/* bytes free in front of a fresh packet: link + tunnel headers */
+#define PKT_HEADROOM	128		/* free in front of a fresh packet: link, tunnel headers */
 #define PKT_SMALL	2048u		/* buf_size of the two size classes, headroom included */
 #define PKT_BIG		(68u * 1024)	/* a 64 KiB GSO frame with headers */
 #define PKT_MAX_LEN	65535u		/* IP total length */
@@ -41,7 +44,7 @@ struct pkt {
 	uint32_t len;			/* linear bytes from data */
 	uint32_t frag_len;		/* bytes in frags */
 	uint16_t frag_cnt;
-	uint16_t l2_off, l3_off, l4_off;	/* from buf; 0 = not known (headroom makes 0 impossible) */
+	uint16_t l2_off, l3_off, l4_off;	/* from buf; 0 = not known (headroom!) */
 	uint8_t csum_state;		/* enum pkt_csum */
 	uint8_t gso_type;		/* enum pkt_gso */
 	uint16_t gso_size;		/* payload bytes per segment */
@@ -56,8 +59,8 @@ struct pkt {
 	uint8_t ecn_ttl_rsv;
 	uint32_t hash;			/* RSS hash, 0 = none */
 	uint64_t rx_us;			/* stack->now_us when it arrived */
-	struct pkt *merged;		/* packets whose bytes are in frag[] (GRO), linked by next: they
-					 * are freed with this one (stack_pkt_free) */
+	struct pkt *merged;		/* packets whose bytes are in frag[] (GRO), linked by next:
+					 * freed with this one (stack_pkt_free) */
 	void *owner;			/* free for the current owner (e.g. neighbour queue) */
 	struct iovec frag[PKT_FRAGS];
 };
@@ -66,11 +69,13 @@ static inline uint32_t pkt_total(const struct pkt *p) { return p->len + p->frag_
 static inline uint8_t *pkt_l3(const struct pkt *p) { return p->buf + p->l3_off; }
 static inline uint8_t *pkt_l4(const struct pkt *p) { return p->buf + p->l4_off; }
 
-/* Front of the packet. pull: NULL when shorter than @n (data unchanged); push: NULL without headroom. */
+/* Front of the packet. pull: NULL when shorter than @n (data unchanged); push: NULL without
+ * headroom. */
 uint8_t *pkt_pull(struct pkt *p, uint32_t n);
 uint8_t *pkt_push(struct pkt *p, uint32_t n);
 
-/* Bytes [off, off + len) of the packet, counted from data, wherever they lie. The range must be inside. */
+/* Bytes [off, off + len) of the packet, counted from data, wherever they lie. The range must be
+ * inside. */
 void pkt_copy_out(const struct pkt *p, uint32_t off, void *dst, uint32_t len);
 
 struct pkt_pool;			/* per worker; opaque */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* core/rng.h - random numbers from a state that is passed in (stack->rng_state)
- * xoroshiro128++ (Blackman and Vigna), seeded through SplitMix64. Fast and replayable; not for secrets:
- * whatever an attacker must not guess is keyed with stack->boot_secret (core/siphash.h).
+ * xoroshiro128++ (Blackman and Vigna), seeded through SplitMix64. Fast and replayable; not for
+ * secrets: whatever an attacker must not guess is keyed with stack->boot_secret (core/siphash.h).
  * The engine seeds from getrandom(), the simulator from its run's seed.
  */
 #ifndef CORE_RNG_H

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* core/siphash.h - SipHash, the keyed hash for everything an attacker feeds (Aumasson and Bernstein 2012)
- * siphash24() is the standard function; siphash13() has fewer rounds, for hash tables, as Linux does.
- * Little-endian machines only, as the rest of the project (x86-64).
+/* core/siphash.h - SipHash (Aumasson, Bernstein 2012), the keyed hash for what an attacker feeds
+ * siphash24() is the standard function; siphash13() has fewer rounds, for hash tables, as Linux
+ * does. Little-endian machines only, as the rest of the project (x86-64).
  */
 #ifndef CORE_SIPHASH_H
 #define CORE_SIPHASH_H

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* core/stack.c - giving packets back and talking to other workers
- * A packet of another worker's pool travels home as SMSG_PKT_HOME. When the ring to its home is full it
- * waits in st->stranded, which is tried again by the next such packet and by stack_flush_home().
+ * A packet of another worker's pool travels home as SMSG_PKT_HOME. When the ring to its home is
+ * full it waits in st->stranded, which is tried again by the next such packet and by
+ * stack_flush_home().
  * Threads: owning worker only
  */
 #include "stackd/core/stack.h"

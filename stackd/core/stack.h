@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* core/stack.h - one worker's protocol stack: what every room of the core is handed
  *
- * No file-scope state anywhere in the core: time, randomness, memory, devices and the way up come in
- * through struct stack. The daemon has one per worker thread, the simulator one per worker per host.
+ * No file-scope state anywhere in the core: time, randomness, memory, devices and the way up come
+ * in through struct stack. The daemon has one per worker thread, the simulator one per worker per
+ * host.
  * Threads: owning worker only. Other workers are reached by messages (stack_send).
  */
 #ifndef CORE_STACK_H
@@ -42,8 +43,10 @@ struct counters {
 };
 
 /* Kinds of engine objects behind a slot (slot_e.obj = kind << 28 | index), also wheel kinds. */
-enum obj_kind { OBJ_NONE = 0, OBJ_BOUND, OBJ_LISTENER, OBJ_TCB, OBJ_UDP, OBJ_TW, OBJ_NEIGH, OBJ_MISC,
-		OBJ_REASM };
+enum obj_kind {
+	OBJ_NONE = 0, OBJ_BOUND, OBJ_LISTENER, OBJ_TCB, OBJ_UDP, OBJ_TW, OBJ_NEIGH, OBJ_MISC,
+	OBJ_REASM,
+};
 #define OBJ(kind, idx)	((uint32_t)(kind) << 28 | (idx))
 #define OBJ_KIND(o)	((o) >> 28)
 #define OBJ_IDX(o)	((o) & 0x0fffffffu)
@@ -63,13 +66,13 @@ enum stack_msg_kind {
 	SMSG_PKT_TX,			/* ptr = struct pkt: transmit it on your queue */
 	SMSG_CMD,			/* app: a command for a socket you own now */
 	SMSG_CONNECT,			/* sock -> tcp: open this connection */
-	SMSG_LISTEN_ADD, SMSG_LISTEN_DEL, SMSG_LISTEN_ACK,	/* listener replicas; u32[0] = listener */
+	SMSG_LISTEN_ADD, SMSG_LISTEN_DEL, SMSG_LISTEN_ACK,	/* replicas; u32[0] = listener */
 	SMSG_UDP_ADD, SMSG_UDP_DEL, SMSG_UDP_ACK,
-	SMSG_BOUND_PUT,			/* to worker 0: connection is gone, drop its hold on the port */
+	SMSG_BOUND_PUT,			/* to worker 0: connection is gone, drop its port */
 	SMSG_NEIGH,			/* link: address + MAC for every worker */
 	SMSG_NEIGH_WANT,		/* to worker 0: resolve this address */
 	SMSG_ARP,			/* to worker 0: an ARP packet, by value */
-	SMSG_BOUND_SET,			/* to worker 0: a bound socket's tuple changed (UDP connect) */
+	SMSG_BOUND_SET,			/* to worker 0: a bound socket's tuple changed */
 	SMSG_UDP_ERR,			/* an ICMP error for a UDP socket you own */
 	SMSG_PROC_ADD, SMSG_PROC_GONE, SMSG_PROC_ACK,	/* app: processes come and go */
 	SMSG_PROC_BAD,			/* app, to worker 0: this process broke the contract */
@@ -98,14 +101,16 @@ struct stack_reply_to {
 /* The way up and out, given by the engine or the simulator. */
 struct stack_up {
 	/* Answer a command, from any worker: err 0 or -errno, @len <= SD_REPLY_DATA. */
-	void (*reply)(struct stack *st, struct stack_reply_to to, int err, const void *data, uint32_t len);
+	void (*reply)(struct stack *st, struct stack_reply_to to, int err, const void *data,
+		      uint32_t len);
 
 	/* Readiness of a socket changed: post to its subscribers, collect wake-ups. */
 	void (*event)(struct stack *st, struct sock_id id, uint32_t ev);
-	/* Return: false when the ring to @to is full (caller counts DROP_HANDOFF_FULL or retries). */
+	/* Return: false when the ring to @to is full (caller counts DROP_HANDOFF_FULL or
+	 * retries). */
 	bool (*send)(struct stack *st, uint16_t to, const struct stack_msg *msg);
-	/* Worker 0, from app: process @proc_rec broke the contract. Its session ends soon (hang-up, then
-	 * app_detach(), never from within this call). NULL = nobody to tell. */
+	/* Worker 0, from app: process @proc_rec broke the contract. Its session ends soon (hang-up,
+	 * then app_detach(), never from within this call). NULL = nobody to tell. */
 	void (*proc_bad)(struct stack *st, uint32_t proc_rec);
 };
 
@@ -120,14 +125,14 @@ struct nic;
 struct stack {
 	uint16_t worker, workers;
 	uint64_t now_us;		/* monotonic; set once per loop */
-	uint64_t boot_secret[2];	/* key of hashes, sequence numbers, ports; same in all workers */
+	uint64_t boot_secret[2];	/* key of hashes, ISNs, ports; same in all workers */
 	uint64_t rng_state[2];		/* core/rng.h */
 	struct wheel *wheel;
 	struct pkt_pool *pool;
 	struct arena *arena;
 	struct counters *cnt;		/* this worker's, in the arena */
 	struct arena_intent *intent;
-	struct shm_seg *segs;		/* [STACK_MAX_SEGS]; id 0 = not attached; same array for all */
+	struct shm_seg *segs;		/* [STACK_MAX_SEGS]; id 0 = not attached; one for all */
 	struct shm_epool *epools;	/* [STACK_MAX_SEGS], this worker's */
 	const struct stack_up *up;
 	void *up_arg;			/* the engine's worker */
@@ -143,7 +148,11 @@ struct stack {
 	struct app_state *app;
 };
 
-static inline void snmp_add(struct stack *st, enum snmp_id id, uint64_t n) { st->cnt->snmp[id] += n; }
+static inline void snmp_add(struct stack *st, enum snmp_id id, uint64_t n)
+{
+	st->cnt->snmp[id] += n;
+}
+
 static inline void snmp_inc(struct stack *st, enum snmp_id id) { st->cnt->snmp[id]++; }
 
 /* Give the packet back, wherever it belongs. */

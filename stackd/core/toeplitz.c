@@ -14,7 +14,7 @@ const uint8_t toeplitz_default_key[TOEPLITZ_KEY_LEN] = {
 
 uint32_t toeplitz(const uint8_t key[TOEPLITZ_KEY_LEN], const uint8_t *data, unsigned len)
 {
-	uint64_t win = 0;		/* key bits from the current input byte on, left-aligned at bit 39 */
+	uint64_t win = 0;		/* the 40 key bits from the current input byte on */
 	uint32_t hash = 0;
 
 	ASSERT(len + 4 <= TOEPLITZ_KEY_LEN);

@@ -39,9 +39,10 @@ static bool core_near(hwloc_obj_t core, int node)
 	return node < 0 || (core->nodeset && hwloc_bitmap_isset(core->nodeset, (unsigned)node));
 }
 
-/* Threads number @nth of all cores that are (not) on @node, in order. Return: true when one was added. */
-static bool list_add(hwloc_topology_t t, hwloc_const_cpuset_t allowed, int node, bool near, unsigned nth,
-		     struct cpu_list *l)
+/* Threads number @nth of all cores that are (not) on @node, in order. Return: true when one was
+ * added. */
+static bool list_add(hwloc_topology_t t, hwloc_const_cpuset_t allowed, int node, bool near,
+		     unsigned nth, struct cpu_list *l)
 {
 	hwloc_obj_t core = NULL;
 	bool any = false;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* core/wheel.c - the timing wheel
- * Level L holds timers whose distance was below 256^(L+1) ticks, in the slot of bits [8L, 8L+8) of their
- * expiry. When the current tick's low 8L bits become 0, the slot of level L that begins there is emptied
- * into lower levels. Every slot has a bit, so the next tick at which anything happens is found by a look
- * at 4 x 256 bits, and empty time costs nothing.
+ * Level L holds timers whose distance was below 256^(L+1) ticks, in the slot of bits [8L, 8L+8) of
+ * their expiry. When the current tick's low 8L bits become 0, the slot of level L that begins there
+ * is emptied into lower levels. Every slot has a bit, so the next tick at which anything happens is
+ * found by a look at 4 x 256 bits, and empty time costs nothing.
  * Holds:   W1 an armed timer's distance to cur is at least 1 and below 2^32 ticks
  *          W2 a bit is set exactly when its slot has a timer
  *          W3 within a slot of level L the timers differ only in their low 8L bits
@@ -156,8 +156,8 @@ static uint64_t next_tick(const struct wheel *w)
 	return best;
 }
 
-/* cur has just entered slot @pos of a level above 0: move its timers down. Those due now go to cur's own
- * slot of level 0, which fires next. */
+/* cur has just entered slot @pos of a level above 0: move its timers down. Those due now go to
+ * cur's own slot of level 0, which fires next. */
 static void spread(struct wheel *w, unsigned pos)
 {
 	while (w->head[pos]) {

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* core/wheel.h - hierarchical timing wheel, one per worker, index-linked
- * A timer is an index into an array of nodes that its owner embeds in its objects: nothing here is a
- * pointer, so objects in the arena can hold nodes; the wheel itself is private and rebuilt after a crash.
- * Tick 1 ms, 4 levels of 256 slots (49 days); a timer fires in the tick after its expiry at the latest
- * and never early. Add, cancel O(1); advance O(elapsed ticks + fired), empty stretches skipped by bitmap.
+ * A timer is an index into an array of nodes that its owner embeds in its objects: nothing here is
+ * a pointer, so objects in the arena can hold nodes; the wheel itself is private and rebuilt after
+ * a crash.
+ * Tick 1 ms, 4 levels of 256 slots (49 days); a timer fires in the tick after its expiry at the
+ * latest and never early. Add, cancel O(1); advance O(slots used + fired), empty stretches skipped
+ * by bitmap.
  */
 #ifndef CORE_WHEEL_H
 #define CORE_WHEEL_H

@@ -1,16 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /* ip/frag.c - reassembly of IPv4 datagrams
- * Spec:    RFC 791 3.2; RFC 815; RFC 5722 (overlap, applied to IPv4 as Linux does); RFC 3168 5.3 (ECN);
- *          RFC 1122 3.3.2 (timeout, here Linux's 30 s)
- * Memory is fixed: 64 places of 64 KiB, touched only when used. A fragment is copied to its offset and
- * given back at once, so however small and many the pieces are, they cannot eat the packet pool. A bit per
- * 8-byte unit says what is there. With all places taken the oldest datagram makes room.
+ * Spec:    RFC 791 3.2; RFC 815; RFC 5722 (overlap, applied to IPv4 as Linux does); RFC 3168 5.3
+ *          (ECN); RFC 1122 3.3.2 (timeout, here Linux's 30 s)
+ * Memory is fixed: 64 places of 64 KiB, touched only when used. A fragment is copied to its offset
+ * and given back at once, so however small and many the pieces are, they cannot eat the packet
+ * pool. A bit per 8-byte unit says what is there. With all places taken the oldest datagram makes
+ * room.
  * A datagram with a partial overlap, contradicting lengths or contradicting ECN is dead: its place
  * swallows the rest of its fragments until the timeout. A piece that adds nothing is just dropped.
- * Holds:   FR1 got == bytes of set units (the last one counted to the datagram's end) <= end <= 65535 - 20
+ * Holds:   FR1 got == bytes of set units (the last one counted to the datagram's end) <= end <=
+ *          65535 - 20
  *          FR2 the timer is armed exactly while used
- * Threads: owning worker only; fragments carry no ports and are steered by addresses, so all of a datagram
- *          come to one worker, which hands the whole to the flow's owner (in.c)
+ * Threads: owning worker only; fragments carry no ports and are steered by addresses, so all of a
+ *          datagram come to one worker, which hands the whole to the flow's owner (in.c)
  */
 #include <errno.h>
 
@@ -35,7 +37,8 @@ static struct ip4_hdr *q_hdr(struct ip_state *ip, const struct reasm *q)
 	return (struct ip4_hdr *)(ip->reasm_buf[q - ip->reasm].b + REASM_HDR - q->hdr_len);
 }
 
-/* It will never be whole. Tell the sender if it is the time that ran out and its first piece came. */
+/* It will never be whole. Tell the sender if it is the time that ran out and its first piece
+ * came. */
 static void q_give_up(struct stack *st, struct reasm *q, bool timeout)
 {
 	if (!q->dead) {
@@ -114,7 +117,8 @@ static struct reasm *q_new(struct stack *st, const struct ip4_hdr *h)
 	*q = (struct reasm){ .src = h->src, .dst = h->dst, .id = h->id, .proto = h->proto,
 			     .used = true, .born_us = st->now_us };
 	ip->reasm_cnt++;
-	wheel_arm(st->wheel, OBJ(OBJ_REASM, q - ip->reasm), &q->timer, st->now_us + REASM_TIMEOUT_US);
+	wheel_arm(st->wheel, OBJ(OBJ_REASM, q - ip->reasm), &q->timer,
+		  st->now_us + REASM_TIMEOUT_US);
 	return q;
 }
 
@@ -165,7 +169,8 @@ static bool piece_fits(struct reasm *q, const struct piece *f)
 	return true;
 }
 
-static void piece_store(struct ip_state *ip, struct reasm *q, const struct pkt *p, const struct piece *f)
+static void piece_store(struct ip_state *ip, struct reasm *q, const struct pkt *p,
+			const struct piece *f)
 {
 	const struct ip4_hdr *h = ip4_hdr(p);
 	uint8_t *b = ip->reasm_buf[q - ip->reasm].b;
@@ -231,7 +236,8 @@ static bool piece_parse(const struct ip4_hdr *h, struct piece *f)
 	f->off = (frag & IP4_OFF_MASK) * 8;
 	f->more = frag & IP4_MF;
 	f->len = be16_to_cpu(h->len) - ip4_ihl(h);
-	return f->len && (!f->more || f->len % 8 == 0) && f->off + f->len <= PKT_MAX_LEN - sizeof(*h);
+	return f->len && (!f->more || f->len % 8 == 0) &&
+	       f->off + f->len <= PKT_MAX_LEN - sizeof(*h);
 }
 
 struct pkt *reasm_rx(struct stack *st, struct pkt *p)
@@ -254,12 +260,12 @@ struct pkt *reasm_rx(struct stack *st, struct pkt *p)
 	if (q->dead)
 		goto drop;
 	set = units_set(q, f.off, f.len, &all);
-	if (set == all)
-		goto drop;
-	if (set || !piece_fits(q, &f)) {
+	if (!piece_fits(q, &f) || (set && set < all)) {
 		q_kill(st, q);
 		goto drop;
 	}
+	if (set)
+		goto drop;
 	piece_store(st->ip, q, p, &f);
 	if (q->total && q->got == q->total)
 		whole = q_finish(st, q, p);

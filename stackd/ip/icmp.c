@@ -3,8 +3,8 @@
  * Spec:    RFC 792; RFC 1122 3.2.2; RFC 1812 4.3.2 (what errors may not be sent about; 576 bytes);
  *          RFC 1191 (MTU); RFC 6633 (source quench is dead)
  * In/Out:  errors about our own packets -> ip_proto.err on the worker that owns the flow
- * Rate:    1000 messages a second, burst 50, Linux's icmp_msgs_per_sec and icmp_msgs_burst, divided among the
- *          workers; echo replies are free, as there
+ * Rate:    1000 messages a second, burst 50, Linux's icmp_msgs_per_sec and icmp_msgs_burst, divided
+ *          among the workers; echo replies are free, as there
  * Threads: owning worker only
  */
 #include <errno.h>
@@ -46,9 +46,10 @@ static bool rate_ok(struct stack *st)
 {
 	struct ip_state *ip = st->ip;
 	uint64_t credit = ip->icmp_credit_us + (st->now_us - ip->icmp_last_us);
+	uint32_t max = ip->icmp_credit_max_us;
 
 	ip->icmp_last_us = st->now_us;
-	ip->icmp_credit_us = credit < ip->icmp_credit_max_us ? (uint32_t)credit : ip->icmp_credit_max_us;
+	ip->icmp_credit_us = credit < max ? (uint32_t)credit : max;
 	if (ip->icmp_credit_us < ip->icmp_cost_us) {
 		snmp_inc(st, SNMP_Icmp_OutRateLimitGlobal);
 		return false;
@@ -176,7 +177,8 @@ static bool err_map(const struct icmp_hdr *ic, struct ip_err_info *e)
 	}
 }
 
-/* The packet of ours that an error quotes, data at its IP header. Return: false when it cannot be ours. */
+/* The packet of ours that an error quotes, data at its IP header. Return: false when it cannot be
+ * ours. */
 static bool quoted_pkt(struct stack *st, const struct pkt *p, struct pkt *ret)
 {
 	const struct ip4_hdr *h = (const struct ip4_hdr *)(p->data + sizeof(struct icmp_hdr));
@@ -187,7 +189,8 @@ static bool quoted_pkt(struct stack *st, const struct pkt *p, struct pkt *ret)
 		return false;
 	if (!ip_addr_find(st->ip, h->src) || be16_to_cpu(h->frag) & IP4_OFF_MASK)
 		return false;
-	*ret = (struct pkt){ .buf = p->buf, .buf_size = p->buf_size, .data = p->data + 8, .len = avail,
+	*ret = (struct pkt){ .buf = p->buf, .buf_size = p->buf_size, .data = p->data + 8,
+			     .len = avail,
 			     .l3_off = (uint16_t)(p->data + 8 - p->buf) };
 	return true;
 }

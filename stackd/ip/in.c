@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* ip/in.c - IPv4 input: one function per check, then reassembly or the transport
- * Spec:    RFC 791 3.1; RFC 1122 3.2.1; RFC 1812 5.3.7 (addresses that cannot be); RFC 7126 (options)
+ * Spec:    RFC 791 3.1; RFC 1122 3.2.1; RFC 1812 5.3.7 (addresses that cannot be); RFC 7126
+ *          (options)
  * In/Out:  packet at its IP header, l3_off set -> packet at its transport header, l4_off set
- * Holds:   IN1 after hdr_check() header and total length lie inside the packet and are not read again
- *          from elsewhere; IN2 a looped packet skips only the checks of addresses and checksum
+ * Holds:   IN1 after hdr_check() header and total length lie inside the packet and are not read
+ *          again from elsewhere; IN2 a looped packet skips only the checks of addresses and
+ *          checksum
  * Threads: owning worker only
  */
 #include "stackd/ip/ip_int.h"
@@ -65,7 +67,9 @@ static bool options_ok(const uint8_t *o, unsigned len)
 			i++;
 			continue;
 		}
-		if (o[i] == LSRR || o[i] == SSRR || len - i < 2 || o[i + 1] < 2 || o[i + 1] > len - i)
+		if (o[i] == LSRR || o[i] == SSRR)
+			return false;
+		if (len - i < 2 || o[i + 1] < 2 || o[i + 1] > len - i)
 			return false;
 		i += o[i + 1];
 	}
@@ -112,13 +116,20 @@ void ip4_handoff(struct stack *st, struct pkt *p, uint16_t to, uint32_t flags)
 		stack_drop(st, p, DROP_HANDOFF_FULL);
 }
 
+void ip_handoff(struct stack *st, struct pkt *p, const struct ip_rx_info *info, uint16_t to)
+{
+	ip4_rewind(p);
+	/* a source of our own passes only as a looped packet, here as there */
+	ip4_handoff(st, p, to, IP_MSG_AGAIN | (ip_is_local(st, &info->src) ? IP_MSG_LOCAL : 0));
+}
+
 static void deliver(struct stack *st, struct pkt *p, bool group)
 {
 	struct ip4_hdr *h = ip4_hdr(p);
 	const struct ip_proto *proto = &st->ip->proto[h->proto];
 	struct ip_rx_info info = {
-		.src = sd_addr_v4(h->src), .dst = sd_addr_v4(h->dst), .proto = h->proto, .tos = h->tos,
-		.ttl = h->ttl, .local_bcast = group || p->bcast,
+		.src = sd_addr_v4(h->src), .dst = sd_addr_v4(h->dst), .proto = h->proto,
+		.tos = h->tos, .ttl = h->ttl, .local_bcast = group || p->bcast,
 	};
 	unsigned ihl = ip4_ihl(h);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* ip/ip.c - life of the IP layer of one worker, registration, packets that stay inside
- * Packets to stackd's own addresses are queued and come in again at the next loop, so that a transport
- * never finds itself called from its own output.
+ * Packets to stackd's own addresses are queued and come in again at the next loop, so that a
+ * transport never finds itself called from its own output.
  * In/Out:  SMSG_PKT and the local queue -> IP input
  * Threads: owning worker only
  */
@@ -69,7 +69,8 @@ void ip_set_mtu(struct stack *st, uint32_t mtu)
 	st->ip->mtu = mtu;
 }
 
-uint16_t ip_pseudo_sum(const struct sd_addr *src, const struct sd_addr *dst, uint8_t proto, uint32_t len)
+uint16_t ip_pseudo_sum(const struct sd_addr *src, const struct sd_addr *dst, uint8_t proto,
+		       uint32_t len)
 {
 	struct {
 		be32 src, dst;
@@ -86,7 +87,8 @@ uint16_t ip_pseudo_sum(const struct sd_addr *src, const struct sd_addr *dst, uin
 
 /* ---- packets that stay inside ---- */
 
-/* Borrowed bytes may be gone by the next loop, and a checksum that nobody will see need not be made. */
+/* Borrowed bytes may be gone by the next loop, and a checksum that nobody will see need not be
+ * made. */
 static struct pkt *settle(struct stack *st, struct pkt *p)
 {
 	if (p->csum_state == PKT_CSUM_PARTIAL)

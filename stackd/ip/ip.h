@@ -17,7 +17,8 @@ struct ip_rx_info {
 	uint8_t local_bcast;		/* broadcast or multicast destination */
 };
 
-/* ICMP errors for a packet of ours, as transports see them. @l4: first 8 bytes of its transport header. */
+/* ICMP errors for a packet of ours, as transports see them. @l4: first 8 bytes of its transport
+ * header. */
 struct ip_err_info {
 	struct sd_addr src, dst;	/* of OUR packet: src is ours */
 	uint8_t proto, type, code;
@@ -28,7 +29,8 @@ struct ip_err_info {
 };
 
 struct ip_proto {
-	void (*rx)(struct stack *st, struct pkt *p, const struct ip_rx_info *info);	/* takes p */
+	/* Takes @p. */
+	void (*rx)(struct stack *st, struct pkt *p, const struct ip_rx_info *info);
 	void (*err)(struct stack *st, const struct ip_err_info *info);
 };
 
@@ -37,10 +39,15 @@ int ip_init(struct stack *st);
 void ip_fini(struct stack *st);
 void ip_register(struct stack *st, uint8_t proto, const struct ip_proto *ops);
 
+/* A transport whose socket lives on another worker: @p as it came from ip_proto.rx goes through IP
+ * input there. Takes @p. */
+void ip_handoff(struct stack *st, struct pkt *p, const struct ip_rx_info *info, uint16_t to);
+
 /* Addresses and routes; worker 0 decides, the engine calls it on every worker at start. plen of the
  * 128-bit form. */
 int ip_add_addr(struct stack *st, const struct sd_addr *addr, uint8_t plen);
-int ip_add_route(struct stack *st, const struct sd_addr *dst, uint8_t plen, const struct sd_addr *gw);
+int ip_add_route(struct stack *st, const struct sd_addr *dst, uint8_t plen,
+		 const struct sd_addr *gw);
 /* Worker without a queue of its own (st->nic NULL): the device's MTU, 1500 unless told. */
 void ip_set_mtu(struct stack *st, uint32_t mtu);
 bool ip_is_local(struct stack *st, const struct sd_addr *addr);
@@ -63,11 +70,12 @@ struct ip_tx_info {
 	bool df;
 	bool local;			/* from ip_route_res */
 };
-/* Put the IP header before a packet whose data is the transport header (with csum PARTIAL or NONE) and
- * send it. Takes @p. */
+/* Put the IP header before a packet whose data is the transport header (with csum PARTIAL or NONE)
+ * and send it. Takes @p. */
 void ip_tx(struct stack *st, struct pkt *p, const struct ip_tx_info *info);
 /* Fold of the pseudo-header sum (not inverted), for PARTIAL and verification. */
-uint16_t ip_pseudo_sum(const struct sd_addr *src, const struct sd_addr *dst, uint8_t proto, uint32_t len);
+uint16_t ip_pseudo_sum(const struct sd_addr *src, const struct sd_addr *dst, uint8_t proto,
+		       uint32_t len);
 
 /* Packets to stackd's own addresses wait in a queue until the next loop: hand them to IP input.
  * Return: how many there were. The engine calls it once per loop and does not sleep while
@@ -80,6 +88,7 @@ bool ip_local_pending(const struct stack *st);
 void icmp_unreach(struct stack *st, const struct pkt *p, uint8_t code, uint16_t mtu);
 
 struct ip_route_info { struct sd_addr dst, gw, src; uint8_t plen; bool local; };
-void ip_route_walk(struct stack *st, void (*fn)(void *arg, const struct ip_route_info *), void *arg);
+void ip_route_walk(struct stack *st, void (*fn)(void *arg, const struct ip_route_info *),
+		   void *arg);
 
 #endif

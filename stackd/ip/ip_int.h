@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* ip/ip_int.h - what the files of ip/ share
- * Threads: struct ip_state belongs to one worker; its tables are replicas of the same configuration.
+ * Threads: struct ip_state belongs to one worker; its tables are replicas of the same
+ *          configuration.
  */
 #ifndef IP_IP_INT_H
 #define IP_IP_INT_H
@@ -52,7 +53,7 @@ static_assert(sizeof(struct icmp_hdr) == 8, "RFC 792");
 
 struct ip_addr {
 	struct sd_addr addr;
-	struct sd_addr bcast;		/* directed broadcast; the address itself when there is none */
+	struct sd_addr bcast;		/* directed broadcast; none: the address itself */
 	uint8_t plen;
 };
 
@@ -76,7 +77,7 @@ struct reasm {
 	uint8_t ecn_seen;		/* bit 1 << ECN codepoint of each fragment */
 	uint8_t hdr_len;		/* of the first fragment's header, 0 = not here yet */
 	uint8_t bcast;
-	uint32_t total, end;		/* payload bytes: of the datagram, 0 = not known; highest seen */
+	uint32_t total, end;		/* payload bytes: all (0 = not known); highest seen */
 	uint32_t got;
 	uint64_t born_us;
 	uint64_t map[REASM_UNITS / 64];	/* units received */
@@ -101,7 +102,8 @@ struct ip_state {
 	uint32_t icmp_cost_us, icmp_credit_us, icmp_credit_max_us;
 	uint64_t icmp_last_us;
 
-	uint16_t ident[IP_IDENTS];	/* next identification by hash of source, destination, protocol */
+	/* Next identification by hash of source, destination, protocol. */
+	uint16_t ident[IP_IDENTS];
 
 	uint32_t reasm_cnt;
 	struct reasm reasm[REASM_MAX];
@@ -141,13 +143,14 @@ void ip4_rewind(struct pkt *p);
 /* frag.c */
 int reasm_init(struct stack *st);
 void reasm_fini(struct stack *st);
-/* A valid fragment, data at the IP header. Takes @p. Return: the whole datagram, data at its IP header,
- * when this was its last missing piece; else NULL. */
+/* A valid fragment, data at the IP header. Takes @p. Return: the whole datagram, data at its IP
+ * header, when this was its last missing piece; else NULL. */
 struct pkt *reasm_rx(struct stack *st, struct pkt *p);
 
 /* icmp.c */
 void icmp_init(struct stack *st);
-/* Send an error about the packet at @h, of which @avail bytes are here. @bcast: it came as broadcast. */
+/* Send an error about the packet at @h, of which @avail bytes are here. @bcast: it came as
+ * broadcast. */
 void icmp_error(struct stack *st, const struct ip4_hdr *h, uint32_t avail, bool bcast, uint8_t type,
 		uint8_t code, uint16_t mtu);
 /* The neighbour did not answer: tell the transport of our own packet @p. Borrows @p. */

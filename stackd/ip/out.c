@@ -24,7 +24,8 @@ static uint16_t ident_next(struct stack *st, const struct ip_tx_info *info)
 	return (uint16_t)(st->ip->ident[h & (IP_IDENTS - 1)]++ * st->workers + st->worker);
 }
 
-static void hdr_fill(struct stack *st, struct ip4_hdr *h, const struct ip_tx_info *info, uint32_t total)
+static void hdr_fill(struct stack *st, struct ip4_hdr *h, const struct ip_tx_info *info,
+		     uint32_t total)
 {
 	*h = (struct ip4_hdr){
 		.ver_ihl = 0x45,
@@ -41,7 +42,8 @@ static void hdr_fill(struct stack *st, struct ip4_hdr *h, const struct ip_tx_inf
 }
 
 /* Copy payload bytes [off, off + len) of @p behind a header of their own. NULL: no buffer. */
-static struct pkt *fragment(struct stack *st, const struct pkt *p, uint32_t off, uint32_t len, bool more)
+static struct pkt *fragment(struct stack *st, const struct pkt *p, uint32_t off, uint32_t len,
+			    bool more)
 {
 	uint32_t total = len + (uint32_t)sizeof(struct ip4_hdr);
 	struct pkt *f = pkt_alloc(st->pool, total > PKT_SMALL - PKT_HEADROOM);

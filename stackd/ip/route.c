@@ -94,7 +94,8 @@ int ip_add_addr(struct stack *st, const struct sd_addr *addr, uint8_t plen)
 {
 	struct ip_state *ip = st->ip;
 	struct ip_addr ia = { .addr = *addr, .bcast = *addr, .plen = plen };
-	struct ip_rt rt = { .dst = host_bits(addr, plen, false), .gw = v4_any, .src = *addr, .plen = plen };
+	struct ip_rt rt = { .dst = host_bits(addr, plen, false), .gw = v4_any, .src = *addr,
+			    .plen = plen };
 	int err;
 
 	if (plen < 97 || plen > 128 || !unicast(addr))
@@ -106,13 +107,15 @@ int ip_add_addr(struct stack *st, const struct sd_addr *addr, uint8_t plen)
 	if (plen <= 126)
 		ia.bcast = host_bits(addr, plen, true);
 	err = plen < 128 ? rt_insert(ip, &rt) : 0;
-	if (err && err != -EEXIST)	/* a second address of the same subnet uses the first one's route */
+	/* A second address of the same subnet uses the first one's route. */
+	if (err && err != -EEXIST)
 		return err;
 	ip->addrs[ip->addr_cnt++] = ia;
 	return link_add_addr(st, addr);
 }
 
-int ip_add_route(struct stack *st, const struct sd_addr *dst, uint8_t plen, const struct sd_addr *gw)
+int ip_add_route(struct stack *st, const struct sd_addr *dst, uint8_t plen,
+		 const struct sd_addr *gw)
 {
 	const struct ip_addr *ia = on_link(st->ip, gw);
 	struct ip_rt rt = { .dst = *dst, .gw = *gw, .plen = plen };
@@ -148,7 +151,8 @@ static int route_group(const struct ip_addr *via, const struct sd_addr *dst, str
 	return 0;
 }
 
-static int route_lookup(const struct ip_state *ip, const struct sd_addr *dst, struct ip_route_res *r)
+static int route_lookup(const struct ip_state *ip, const struct sd_addr *dst,
+			struct ip_route_res *r)
 {
 	for (uint32_t i = 0; i < ip->rt_cnt; i++) {
 		const struct ip_rt *rt = &ip->rt[i];
@@ -195,13 +199,15 @@ int ip_route(struct stack *st, const struct sd_addr *dst, const struct sd_addr *
 	return err;
 }
 
-void ip_route_walk(struct stack *st, void (*fn)(void *arg, const struct ip_route_info *), void *arg)
+void ip_route_walk(struct stack *st, void (*fn)(void *arg, const struct ip_route_info *),
+		   void *arg)
 {
 	struct ip_state *ip = st->ip;
 
 	for (uint32_t i = 0; i < ip->addr_cnt; i++)
 		fn(arg, &(struct ip_route_info){ .dst = ip->addrs[i].addr, .gw = v4_any,
-						 .src = ip->addrs[i].addr, .plen = 128, .local = true });
+						 .src = ip->addrs[i].addr, .plen = 128,
+						 .local = true });
 	for (uint32_t i = 0; i < ip->rt_cnt; i++)
 		fn(arg, &(struct ip_route_info){ .dst = ip->rt[i].dst, .gw = ip->rt[i].gw,
 						 .src = ip->rt[i].src, .plen = ip->rt[i].plen });

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* link/gro.c - merging TCP segments that follow each other within one receive burst
  *
- * Merged is only what gso_segment() would cut into the same frames again: same headers but for sequence
- * number, IP id (counting up), checksums, and PSH or FIN on the last. Timestamps are options and must be
- * equal. Checksums are verified before, so the merged packet needs none.
+ * Merged is only what gso_segment() would cut into the same frames again: same headers but for
+ * sequence number, IP id (counting up), checksums, and PSH or FIN on the last. Timestamps are
+ * options and must be equal. Checksums are verified before, so the merged packet needs none.
  * Spec:    RFC 9293 3.1; RFC 791; RFC 3168 (a CWR segment stays alone)
  * In/Out:  IPv4 packets -> link_deliver(), fewer and larger
  * Holds:   R1 packets of one flow are delivered in the order of their arrival

@@ -23,9 +23,10 @@ struct gro {
 /**
  * gro_rx() - one received IPv4 packet, data at the IP header; takes @p
  *
- * What cannot be merged goes to link_deliver() at once, after anything held of the same flow. The merged
- * packet has the payloads as frag[] and their packets in merged, lengths and IP checksum as if it had
- * been sent in one piece, gso_size of its segments, and an UNNECESSARY checksum with csum_start set.
+ * What cannot be merged goes to link_deliver() at once, after anything held of the same flow. The
+ * merged packet has the payloads as frag[] and their packets in merged, lengths and IP checksum as
+ * if it had been sent in one piece, gso_size of its segments, and an UNNECESSARY checksum with
+ * csum_start set.
  */
 void gro_rx(struct stack *st, struct gro *g, struct pkt *p);
 /* End of the burst: deliver all that is held. */

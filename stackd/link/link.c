@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* link/link.c - Ethernet in and out, and which worker gets what
  *
- * Receive: burst -> destination and EtherType -> ARP, or GRO -> owner -> IP, here or at another worker.
- * Transmit: IP packet -> neighbour -> Ethernet header -> vector of this loop -> device, or the worker
- * that has a queue when this one has none. A packet that leaves the worker is made one piece first: its
- * fragments are borrowed from memory that this worker may give up meanwhile.
+ * Receive: burst -> destination and EtherType -> ARP, or GRO -> owner -> IP, here or at another
+ * worker. Transmit: IP packet -> neighbour -> Ethernet header -> vector of this loop -> device, or
+ * the worker that has a queue when this one has none. A packet that leaves the worker is made one
+ * piece first: its fragments are borrowed from memory that this worker may give up meanwhile.
  * Spec:    IEEE 802.3, RFC 894, RFC 1112 6.4 (multicast MAC)
  * In/Out:  frames <-> IPv4 packets, ARP
  * Holds:   L1, L2 of link_int.h
@@ -133,16 +133,17 @@ unsigned link_poll(struct stack *st, unsigned budget)
 {
 	struct pkt *pkts[LINK_RX_BURST];
 	struct nic *nic = st->nic;
-	unsigned done = 0;
+	bool merged = nic && nic->features & NIC_F_GRO;
+	unsigned burst = merged ? LINK_BIG_BURST : LINK_RX_BURST, done = 0;
 
 	while (nic && done < budget) {
-		unsigned max = budget - done < LINK_RX_BURST ? budget - done : LINK_RX_BURST;
+		unsigned max = budget - done < burst ? budget - done : burst;
 		unsigned n = nic->ops->rx(nic, st, pkts, max);
 
 		for (unsigned i = 0; i < n; i++) {
 			if (i + 1 < n)
 				__builtin_prefetch(pkts[i + 1]->data);
-			eth_rx(st, pkts[i], !(nic->features & NIC_F_GRO));
+			eth_rx(st, pkts[i], !merged);
 		}
 		gro_flush(st, &st->link->gro);
 		done += n;

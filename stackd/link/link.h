@@ -7,14 +7,16 @@
 
 /* IP's entry points, registered by ip/ at init (link does not know ip). */
 struct link_up {
-	void (*ip4_rx)(struct stack *st, struct pkt *p);	/* data at the IP header, l3_off set */
-	/* The neighbour did not answer: an IP packet of ours that waited for it, data at the IP header.
-	 * Borrowed; link counts the drop and frees it. NULL = nobody wants to know. */
+	/* Data at the IP header, l3_off set. Takes @p. */
+	void (*ip4_rx)(struct stack *st, struct pkt *p);
+	/* The neighbour did not answer: an IP packet of ours that waited for it, data at the IP
+	 * header. Borrowed; link counts the drop and frees it. NULL = nobody wants to know. */
 	void (*unreachable)(struct stack *st, struct pkt *p);
 };
 
-/* A neighbour: worker 0's are records of AR_NEIGH, the other workers keep private replicas. Timers run
- * on wheel kind OBJ_NEIGH. Packets that wait are not part of it: they do not survive the engine. */
+/* A neighbour: worker 0's are records of AR_NEIGH, the other workers keep private replicas. Timers
+ * run on wheel kind OBJ_NEIGH. Packets that wait are not part of it: they do not survive the
+ * engine. */
 enum neigh_state {
 	NEIGH_FREE = 0,
 	NEIGH_INCOMPLETE,		/* asked, no MAC yet; packets wait */
@@ -39,8 +41,8 @@ struct neigh_rec {
 
 int link_init(struct stack *st);
 void link_fini(struct stack *st);
-/* What a worker without a queue of its own (st->nic NULL) must know of the device; others take it from
- * st->nic at link_init(). @queues: workers 0 .. queues - 1 have one each. */
+/* What a worker without a queue of its own (st->nic NULL) must know of the device; others take it
+ * from st->nic at link_init(). @queues: workers 0 .. queues - 1 have one each. */
 void link_set_dev(struct stack *st, const uint8_t mac[6], uint32_t mtu, uint16_t queues);
 void link_set_up(struct stack *st, const struct link_up *up);
 /* Our addresses, for ARP (announced gratuitously when added). */
@@ -52,14 +54,15 @@ unsigned link_poll(struct stack *st, unsigned budget);
 /* A frame from elsewhere (another worker's queue), at the Ethernet header. Takes @p. */
 void link_rx(struct stack *st, struct pkt *p);
 
-/* The worker that must see an IPv4 packet (data at the IP header): nic_steer_hash() % workers for TCP and
- * UDP that is not a fragment; everything else stays here. link_poll() and link_rx() hand over by it; ip
- * asks again after reassembly and for the packet inside an ICMP error. */
+/* The worker that must see an IPv4 packet (data at the IP header): nic_steer_hash() % workers for
+ * TCP and UDP that is not a fragment; everything else stays here. link_poll() and link_rx() hand
+ * over by it; ip asks again after reassembly and for the packet inside an ICMP error. */
 uint16_t link_owner(struct stack *st, const struct pkt *p);
 
-/* Send an IP packet (data at the IP header) to @next_hop on the link: resolves, queues while unresolved,
- * puts it on this loop's transmit vector. p->bcast == 1: to everybody on the link (a directed broadcast);
- * 255.255.255.255 and multicast are recognised. Takes @p; frags may be borrowed until link_flush(). */
+/* Send an IP packet (data at the IP header) to @next_hop on the link: resolves, queues while
+ * unresolved, puts it on this loop's transmit vector. p->bcast == 1: to everybody on the link (a
+ * directed broadcast); 255.255.255.255 and multicast are recognised. Takes @p; frags may be
+ * borrowed until link_flush(). */
 void link_tx_ip(struct stack *st, const struct sd_addr *next_hop, struct pkt *p);
 /* End of loop: hand the transmit vector to the device. */
 void link_flush(struct stack *st);
@@ -68,6 +71,7 @@ void link_confirm(struct stack *st, const struct sd_addr *next_hop);
 
 /* For show neigh; calls @fn for each entry. */
 struct link_neigh_info { struct sd_addr addr; uint8_t mac[6]; const char *state; uint32_t queued; };
-void link_neigh_walk(struct stack *st, void (*fn)(void *arg, const struct link_neigh_info *), void *arg);
+void link_neigh_walk(struct stack *st, void (*fn)(void *arg, const struct link_neigh_info *),
+		     void *arg);
 
 #endif

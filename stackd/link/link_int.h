@@ -17,11 +17,12 @@
 #define ARP_LEN		28u
 
 #define LINK_TX_MAX	64
-#define LINK_RX_BURST	64
+#define LINK_RX_BURST	64		/* frames read at once; GRO sees no more */
+#define LINK_BIG_BURST	8		/* where frames may be 64 KiB: what the caches hold */
 #define LINK_ADDRS	256
 
 #define NEIGH_BUCKETS	1024u		/* power of two */
-#define NEIGH_QUEUE	64u		/* packets that wait for one neighbour; the oldest goes first */
+#define NEIGH_QUEUE	64u		/* packets that wait for one; the oldest is dropped first */
 #define NEIGH_QUEUED	512u		/* and for all of them together */
 
 struct neigh_queue {
@@ -85,7 +86,7 @@ void arp_announce(struct stack *st, const struct sd_addr *addr);
 
 enum neigh_evidence {
 	NEIGH_HEARD,			/* it spoke: in a request to us (makes an entry) */
-	NEIGH_HEARD_OTHER,		/* it spoke to others, or to everybody: entries that exist only */
+	NEIGH_HEARD_OTHER,		/* it spoke to others, or to all: refreshes only */
 	NEIGH_ANSWERED,			/* its reply to us */
 };
 

@@ -8,10 +8,10 @@
  *   DELAY       waits 5 s for a confirmation from above (link_confirm), then PROBE
  *   PROBE       asks by unicast, 3 times, 1 s apart; then FAILED
  *   FAILED      the next packet starts over
- * The other workers keep replicas. SMSG_NEIGH tells them of every MAC and failure; they ask and report use
- * by SMSG_NEIGH_WANT, which is answered when the address is known. No message is needed for correctness:
- * a replica asks again each second while packets wait, and no MAC counts as reachable for long without
- * word from worker 0, so a message lost at a full ring heals.
+ * The other workers keep replicas. SMSG_NEIGH tells them of every MAC and failure; they ask and
+ * report use by SMSG_NEIGH_WANT, which is answered when the address is known. No message is needed
+ * for correctness: a replica asks again each second while packets wait, and no MAC counts as
+ * reachable for long without word from worker 0, so a message lost at a full ring heals.
  * Spec:    RFC 4861 7.3.2 (states, as Linux uses them for ARP), RFC 1122 2.3.2.1 and 2.3.2.2
  * In/Out:  IP packets -> frames, or unreachable(); evidence from ARP -> states
  * Holds:   N1 a queue is empty unless its record is INCOMPLETE; checked by set_state()
@@ -468,8 +468,8 @@ void neigh_on_msg(struct stack *st, const struct stack_msg *msg)
 
 /* ---- life -------------------------------------------------------------------------------- */
 
-/* Worker 0 after a restart: records are kept, chains and the free list are made anew, and what was being
- * resolved starts over with the next packet. */
+/* Worker 0 after a restart: records are kept, chains and the free list are made anew, and what was
+ * being resolved starts over with the next packet. */
 static void adopt(struct stack *st)
 {
 	struct neigh_table *t = &st->link->neigh;
@@ -536,7 +536,8 @@ void neigh_fini(struct stack *st)
 	idx_pool_fini(&t->idx);
 }
 
-void link_neigh_walk(struct stack *st, void (*fn)(void *arg, const struct link_neigh_info *), void *arg)
+void link_neigh_walk(struct stack *st, void (*fn)(void *arg, const struct link_neigh_info *),
+		     void *arg)
 {
 	struct neigh_table *t = &st->link->neigh;
 

@@ -3,7 +3,8 @@
  * Spec:    RFC 791 (id, total length), RFC 9293 3.1, RFC 3168 6.1.2 (CWR once), RFC 768
  * In/Out:  pkt with gso_size, data at the Ethernet header -> gso_segs packets in one piece each
  * Holds:   G1 the payloads of the segments, put one after the other, are the packet's payload
- *          G2 headers come from the wire as well (devices with GRO): everything is checked in gso_plan()
+ *          G2 headers come from the wire as well (devices with GRO): everything is checked in
+ *             gso_plan()
  * Threads: owning worker only
  */
 #include <errno.h>

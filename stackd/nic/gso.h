@@ -16,7 +16,7 @@ struct gso_plan {
 
 /**
  * gso_plan() - check a GSO packet (IPv4 TCP or UDP; data at the Ethernet header) for cutting
- * Return: 0, or -EINVAL when its headers do not fit its gso fields. Headers must be in the linear part.
+ * Return: 0, or -EINVAL when its headers do not fit its gso fields or are not all linear.
  */
 int gso_plan(const struct pkt *p, struct gso_plan *ret);
 
@@ -24,10 +24,11 @@ int gso_plan(const struct pkt *p, struct gso_plan *ret);
  * gso_segment() - make segment @i of [0, plan->segs)
  * @partial: leave the transport checksum to the device (PKT_CSUM_PARTIAL), else it is complete
  *
- * IP identification counts up from the first, PSH and FIN stay on the last segment, CWR on the first.
+ * IP identification counts up from the first, PSH and FIN stay on the last segment, CWR
+ * on the first.
  * Return: a new linear packet of st->pool, or NULL when the pool is empty
  */
-struct pkt *gso_segment(struct stack *st, const struct pkt *p, const struct gso_plan *plan, uint32_t i,
-			bool partial);
+struct pkt *gso_segment(struct stack *st, const struct pkt *p, const struct gso_plan *plan,
+			uint32_t i, bool partial);
 
 #endif

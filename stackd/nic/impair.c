@@ -6,9 +6,10 @@
  *   drop-every=N                                   every Nth packet, counted per direction
  *   delay=T                                        each packet, T as 250us, 5ms, 1s (plain: us)
  *   dir=rx|tx|both (default both)   seed=N
- * A chance is taken per frame as on a wire: GSO packets are cut first and checksums finished, so the
- * wrapper offers none of the offloads in the directions it works on. One bit of a corrupted frame is
- * turned, behind the Ethernet header. A reordered frame is held back 1 ms longer than the others.
+ * A chance is taken per frame as on a wire: GSO packets are cut first and checksums finished, so
+ * the wrapper offers none of the offloads in the directions it works on. One bit of a corrupted
+ * frame is turned, behind the Ethernet header. A reordered frame is held back 1 ms longer than the
+ * others.
  * In/Out:  frames of the device under it -> fewer, more, later or broken ones; both ways
  * Holds:   P1 the same seed and the same packets give the same outcome
  *          P2 held packets are in one piece, sorted by the time they are due
@@ -58,7 +59,8 @@ struct impair {
 
 /* ---- spec -------------------------------------------------------------------------------- */
 
-/* Decimal number at *@s, which moves behind it. Return: false when there is none or it is too large. */
+/* Decimal number at *@s, which moves behind it. Return: false when there is none or it is too
+ * large. */
 static bool number(const char **s, uint64_t *ret)
 {
 	uint64_t v = 0;

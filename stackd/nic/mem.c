@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* nic/mem.c - an in-memory link between two stacks
- * Two directions, each a ring of frames that are copied in by the sender and copied out by the receiver:
- * the two stacks have packet pools of their own and may run at different (virtual) times. Slots are a
- * sparse mapping: a link that never carries 64 KiB frames never has the pages for them.
- * In/Out:  tx: pkt -> slot; rx: slot -> pkt, checksum PARTIAL becomes UNNECESSARY as on any host-local link
+ * Two directions, each a ring of frames that are copied in by the sender and copied out by the
+ * receiver: the two stacks have packet pools of their own and may run at different (virtual) times.
+ * Slots are a sparse mapping: a link that never carries 64 KiB frames never has the pages for them.
+ * In/Out:  tx: pkt -> slot; rx: slot -> pkt, checksum PARTIAL becomes UNNECESSARY as on any
+ *          host-local link
  * Holds:   M1 tail - head <= MEM_SLOTS; a frame for a full ring is dropped (DEV_TX_FULL)
  * Threads: both ends in one thread
  */

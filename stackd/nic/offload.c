@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* nic/offload.c - transmit: software does what the device cannot
  * In/Out:  packets with checksum PARTIAL and GSO -> packets that the device's features cover
- * Holds:   O1 a driver sees PARTIAL only with NIC_F_CSUM, and GSO only together with PARTIAL and the
- *             matching NIC_F_TSO or NIC_F_USO
+ * Holds:   O1 a driver sees PARTIAL only with NIC_F_CSUM, and GSO only together with PARTIAL and
+ *             the matching NIC_F_TSO or NIC_F_USO
  *          O2 order is kept
  * Threads: owning worker only
  */

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* nic/steer.c - which worker a flow belongs to: the C twin of the steering program (tap_steer.c)
  *
- * Symmetric because only the exclusive-or of the two ends goes in. Both halves of it are spread by odd
- * multipliers before they meet, so that neighbouring addresses and ports do not cancel out; the final
- * rounds make every bit of the result fit for `% n`. 32-bit add, multiply, shift and xor only.
+ * Symmetric because only the exclusive-or of the two ends goes in. Both halves of it are spread by
+ * odd multipliers before they meet, so that neighbouring addresses and ports do not cancel out; the
+ * final rounds make every bit of the result fit for `% n`. 32-bit add, multiply, shift and xor
+ * only.
  * Holds:   S1 nic_steer_hash(a, pa, b, pb) == nic_steer_hash(b, pb, a, pa)
  *          S2 equals the program's result for the same frame (tests/unit/nic/test_tap.c)
  * Threads: any
@@ -11,7 +12,8 @@
 #include "stackd/nic/nic.h"
 #include "stackd/nic/steer_int.h"
 
-uint32_t nic_steer_hash(const struct sd_addr *a, uint16_t aport, const struct sd_addr *b, uint16_t bport)
+uint32_t nic_steer_hash(const struct sd_addr *a, uint16_t aport, const struct sd_addr *b,
+			uint16_t bport)
 {
 	uint32_t x = 0, h;
 

@@ -2,9 +2,10 @@
 /* nic/tap.c - one queue of a TAP device, frames with a virtio-net header
  *
  * A frame is read straight into packet memory: the vnet header into a local, the first bytes into a
- * small buffer, what does not fit there into the middle of a big one. Almost every frame ends in the
- * small buffer; for the others the small buffer's bytes are copied in front of the rest, so that every
- * packet is one piece and no 68 KiB buffer waits behind an ACK (figures: DESIGN.md).
+ * small buffer, what does not fit there into the middle of a big one. Most frames end in the small
+ * buffer; for the others the small buffer's bytes are copied in front of the rest. After a big
+ * frame the next one is read into a big buffer at once, and copied into a small one if the guess
+ * was wrong. So every packet is one piece, and no 68 KiB buffer waits behind an ACK (DESIGN.md).
  * Spec:    virtio 1.1 5.1.6 (struct virtio_net_hdr); Linux tuntap: IFF_VNET_HDR, header size 10
  * In/Out:  rx: frame -> pkt, data at the Ethernet header; tx: finished pkt -> frame
  * Holds:   T1 checksum and GSO fields of a header are inside the frame, or the frame is dropped
@@ -33,6 +34,7 @@ static_assert(sizeof(struct vnet_hdr) == 10, "what TUNSETVNETHDRSZ was told");
 struct tap_nic {
 	struct nic nic;
 	int fd;
+	bool big_next;			/* the newest frame was big: the next one probably is */
 };
 
 /* ---- receive ----------------------------------------------------------------------------- */
@@ -79,7 +81,8 @@ static bool vnet_gso(const struct vnet_hdr *h, struct pkt *p)
 	return true;
 }
 
-/* Offload fields of a frame just read. Return: false when the header describes something impossible. */
+/* Offload fields of a frame just read. Return: false when the header describes something
+ * impossible. */
 static bool vnet_apply(const struct vnet_hdr *h, struct pkt *p)
 {
 	p->csum_state = PKT_CSUM_NONE;
@@ -118,20 +121,23 @@ static struct pkt *rx_drop(struct stack *st, enum drop_reason why)
 	return NULL;
 }
 
-/* The frame of @n bytes is in the buffers; take the one that it ends up in. Without a big buffer a frame
- * that fills the small one may have been cut. */
-static struct pkt *rx_take(struct stack *st, struct rx_bufs *b, uint32_t n)
+/* The frame of @n bytes was read into small, then big (@lead bytes of it into small); take the
+ * buffer that it ends up in. Without a big one a frame that fills the small one may have been cut.
+ * */
+static struct pkt *rx_take(struct stack *st, struct rx_bufs *b, uint32_t lead, uint32_t n)
 {
 	struct pkt *p;
 
 	if (b->small && n <= SMALL_ROOM && (b->big || n < SMALL_ROOM)) {
 		p = b->small;
 		b->small = NULL;
+		if (lead == 0)
+			memcpy(p->data, b->big->data, n);
 	} else if (b->big) {
 		p = b->big;
 		b->big = NULL;
-		if (b->small)
-			memcpy(p->data, b->small->data, SMALL_ROOM);
+		if (lead)
+			memcpy(p->data, b->small->data, lead);
 	} else {
 		return rx_drop(st, DROP_NO_BUF);
 	}
@@ -142,13 +148,14 @@ static struct pkt *rx_take(struct stack *st, struct rx_bufs *b, uint32_t n)
 /* Read one frame. Return: false when there is none; *ret_pkt NULL when it was dropped. */
 static bool rx_one(struct tap_nic *t, struct stack *st, struct rx_bufs *b, struct pkt **ret_pkt)
 {
-	uint32_t lead = b->small ? SMALL_ROOM : 0;
+	uint32_t lead = b->small && !(t->big_next && b->big) ? SMALL_ROOM : 0, len;
 	struct vnet_hdr h;
 	struct iovec iov[3] = { { &h, sizeof(h) } };
+	struct pkt *p;
 	int cnt = 1;
 	ssize_t n;
 
-	if (b->small)
+	if (lead)
 		iov[cnt++] = (struct iovec){ b->small->data, lead };
 	if (b->big)
 		iov[cnt++] = (struct iovec){ b->big->data + lead, BIG_ROOM - lead };
@@ -162,7 +169,9 @@ static bool rx_one(struct tap_nic *t, struct stack *st, struct rx_bufs *b, struc
 		rx_drop(st, DROP_DEV_RX_BAD);
 		return true;
 	}
-	struct pkt *p = rx_take(st, b, (uint32_t)n - sizeof(h));
+	len = (uint32_t)n - (uint32_t)sizeof(h);
+	t->big_next = len > SMALL_ROOM;
+	p = rx_take(st, b, lead, len);
 	if (p && !vnet_apply(&h, p)) {
 		pkt_free(st->pool, p);
 		p = rx_drop(st, DROP_DEV_RX_BAD);

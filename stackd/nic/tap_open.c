@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* nic/tap_open.c - create a TAP device for stackd
  *
- * Order: check -> first queue (exclusively: an existing interface is never taken over) -> further queues
- * -> vnet header and offloads on each -> steering -> MTU, up, address of the kernel's end. On failure the
- * fds are closed, which removes the interface.
- * Offered to the kernel: checksum, TSO4, TSO6, ECN with TSO. UDP segmentation is not offered: the kernel
- * then cuts such packets itself, and a received packet is always one datagram.
+ * Order: check -> first queue (exclusively: an existing interface is never taken over) -> other
+ * queues -> vnet header and offloads on each -> steering -> MTU, up, address of the kernel's end.
+ * On failure the fds are closed, which removes the interface.
+ * Offered to the kernel: checksum, TSO4, TSO6, ECN with TSO. UDP segmentation is not offered: the
+ * kernel then cuts such packets itself, and a received packet is always one datagram.
  * Threads: device helper
  */
 #include <errno.h>
@@ -24,7 +24,7 @@
 
 #define MTU_MIN		68u
 #define MTU_MAX		65521u		/* 65535 less an Ethernet header: the tun driver's limit */
-#define BUSY_TRIES	50		/* 10 ms apart: an interface closed just now disappears late */
+#define BUSY_TRIES	50		/* 10 ms apart: a closed interface disappears late */
 
 struct err_buf {
 	char *buf;
@@ -49,22 +49,23 @@ static int check(const struct tap_conf *c, struct err_buf *e)
 		return fail(e, -EINVAL, "tap: %u queues; possible are 1 to %d", c->queues,
 			    TAP_QUEUES_MAX);
 	if (c->mtu && (c->mtu < MTU_MIN || c->mtu > MTU_MAX))
-		return fail(e, -EINVAL, "tap: MTU %u; possible are %u to %u", c->mtu, MTU_MIN, MTU_MAX);
+		return fail(e, -EINVAL, "tap: MTU %u; possible are %u to %u", c->mtu, MTU_MIN,
+			    MTU_MAX);
 	if (memchr(c->ifname, 0, sizeof(c->ifname)) == NULL || strpbrk(c->ifname, "/ %"))
 		return fail(e, -EINVAL, "tap: bad interface name '%.15s'", c->ifname);
 	if (c->has_peer && (sd_addr_is_any(&c->peer) || c->peer_plen > 128 ||
 			    (sd_addr_is_v4(&c->peer) && c->peer_plen < 96)))
 		return fail(e, -EINVAL, "tap: peer address or its prefix length is not valid");
 	if (c->mac[0] & 1)
-		return fail(e, -EINVAL, "tap: a MAC address with the group bit set is not possible");
+		return fail(e, -EINVAL, "tap: a MAC address cannot have the group bit set");
 	return 0;
 }
 
 static int open_failed(struct err_buf *e, int rc)
 {
 	if (rc == -ENOENT || rc == -ENODEV || rc == -ENXIO)
-		return fail(e, rc, "tap: /dev/net/tun is missing (load the tun module, or create the "
-			    "device node)");
+		return fail(e, rc, "tap: /dev/net/tun is missing (load the tun module, or create "
+			    "the device node)");
 	return fail(e, rc, "tap: cannot open /dev/net/tun: %s", strerror(-rc));
 }
 
@@ -87,7 +88,8 @@ static int set_iff(int fd, struct ifreq *ifr, bool first, bool multi)
 	for (int i = 0;; i++) {
 		memcpy(ifr->ifr_name, name, IFNAMSIZ);
 		ifr->ifr_flags = (short)(IFF_TAP | IFF_NO_PI | IFF_VNET_HDR |
-					 (multi ? IFF_MULTI_QUEUE : 0) | (first ? IFF_TUN_EXCL : 0));
+					 (multi ? IFF_MULTI_QUEUE : 0) |
+					 (first ? IFF_TUN_EXCL : 0));
 		if (ioctl(fd, TUNSETIFF, ifr) == 0)
 			return 0;
 		if ((errno != EBUSY && errno != EEXIST) || i == BUSY_TRIES)
@@ -178,7 +180,8 @@ static int kernel_side(const struct tap_conf *c, int fd, struct tap_result *r, s
 	return pick_mac(c, r, e);
 }
 
-int tap_open(const struct tap_conf *c, int *ret_fds, struct tap_result *ret, char *err, size_t errlen)
+int tap_open(const struct tap_conf *c, int *ret_fds, struct tap_result *ret, char *err,
+	     size_t errlen)
 {
 	struct err_buf e = { err, errlen };
 	struct tap_result r = { 0 };

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* nic/tap_open.h - the privileged side of a TAP device: create, configure, steer
- * For the device helper process only: needs CAP_NET_ADMIN, opens /dev/net/tun and netlink, allocates.
+ * For the device helper process only: needs CAP_NET_ADMIN, opens /dev/net/tun and netlink,
+ * allocates.
  */
 #ifndef NIC_TAP_OPEN_H
 #define NIC_TAP_OPEN_H
@@ -29,7 +30,7 @@ struct tap_result {
 	uint8_t peer_mac[6];		/* the kernel's end */
 	uint32_t mtu;
 	int ifindex;
-	bool steered;			/* queue == nic_steer_hash() % queues; always true for one queue */
+	bool steered;			/* queue == nic_steer_hash() % queues; true for one queue */
 };
 
 /**
@@ -41,7 +42,8 @@ struct tap_result {
  * is no failure: ret->steered is false, frames then reach their workers by hand-off.
  * Return: 0 or -errno; -EBUSY: the name is taken
  */
-int tap_open(const struct tap_conf *conf, int *ret_fds, struct tap_result *ret, char *err, size_t errlen);
+int tap_open(const struct tap_conf *conf, int *ret_fds, struct tap_result *ret, char *err,
+	     size_t errlen);
 
 /* The steering program for @queues queues, loaded. Return: its fd or -errno. */
 int tap_steer_load(uint16_t queues);

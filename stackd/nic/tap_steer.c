@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* nic/tap_steer.c - nic_steer_hash() % queues as a BPF program (TUNSETSTEERINGEBPF)
  *
- * The kernel runs it on each frame towards stackd, data at the Ethernet header, and takes the result
- * modulo the number of queues from 16 bits: so the program does the modulo itself. A load outside the
- * frame ends it with 0, so short frames go to queue 0, as does all that is not IPv4. Fragments and other
- * protocols count by addresses only. The instructions are written out: no compiler for BPF is needed.
+ * The kernel runs it on each frame towards stackd, data at the Ethernet header, and takes the
+ * result modulo the number of queues from 16 bits: so the program does the modulo itself. A load
+ * outside the frame ends it with 0, so short frames go to queue 0, as does all that is not IPv4.
+ * Fragments and other protocols count by addresses only. The instructions are written out: no
+ * compiler for BPF is needed.
  * Holds:   S2 of steer.c
  */
 #include <bpf/bpf.h>
@@ -16,7 +17,8 @@
 #include "stackd/nic/tap_open.h"
 
 #define OP(c, d, s, o, i) \
-	((struct bpf_insn){ .code = (c), .dst_reg = (d), .src_reg = (s), .off = (o), .imm = (int)(i) })
+	((struct bpf_insn){ .code = (c), .dst_reg = (d), .src_reg = (s), .off = (o), \
+			    .imm = (int)(i) })
 #define MOV(d, s)	OP(BPF_ALU | BPF_MOV | BPF_X, d, s, 0, 0)
 #define MOV64(d, s)	OP(BPF_ALU64 | BPF_MOV | BPF_X, d, s, 0, 0)
 #define MOVI(d, i)	OP(BPF_ALU | BPF_MOV | BPF_K, d, 0, 0, i)
@@ -24,7 +26,7 @@
 #define XOR(d, s)	OP(BPF_ALU | BPF_XOR | BPF_X, d, s, 0, 0)
 #define LOAD(size, off)	OP(BPF_LD | BPF_ABS | (size), 0, 0, 0, off)		/* r0, host order */
 #define LOADX(size, r, off) OP(BPF_LD | BPF_IND | (size), 0, r, 0, off)
-#define JNE(d, i, to)	OP(BPF_JMP | BPF_JNE | BPF_K, d, 0, to, i)		/* skip @to instructions */
+#define JNE(d, i, to)	OP(BPF_JMP | BPF_JNE | BPF_K, d, 0, to, i)	/* skip @to instructions */
 #define JEQ(d, i, to)	OP(BPF_JMP | BPF_JEQ | BPF_K, d, 0, to, i)
 #define EXIT()		OP(BPF_JMP | BPF_EXIT, 0, 0, 0, 0)
 
@@ -44,7 +46,7 @@ int tap_steer_load(uint16_t queues)
 		/*  9 */ MOVI(8, 0),
 		/* 10 */ LOAD(BPF_B, 23),		/* protocol */
 		/* 11 */ JEQ(0, 6, 1),
-		/* 12 */ JNE(0, 17, 11),		/* neither TCP nor UDP: addresses only, to 24 */
+		/* 12 */ JNE(0, 17, 11),		/* neither TCP nor UDP: to 24 */
 		/* 13 */ LOAD(BPF_H, 20),		/* flags and fragment offset */
 		/* 14 */ ALUI(BPF_AND, 0, 0x3fff),
 		/* 15 */ JNE(0, 0, 8),			/* a fragment: to 24 */

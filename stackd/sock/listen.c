@@ -55,6 +55,12 @@ static void rings_free(struct stack *st, uint16_t seg, uint32_t base, uint32_t c
 		st->sock->rings_used[seg][i / 64] &= ~(1ull << i % 64);
 }
 
+void sock_seg_gone(struct stack *st, uint16_t seg)
+{
+	memset(st->sock->rings_used[seg], 0, sizeof(st->sock->rings_used[seg]));
+	memset(st->sock->rings_dirty[seg], 0, sizeof(st->sock->rings_dirty[seg]));
+}
+
 /* ---- worker 0: up ---- */
 
 static void tell_all(struct stack *st, uint16_t kind, uint32_t listener)

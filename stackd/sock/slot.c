@@ -80,10 +80,12 @@ void sock_slot_free(struct stack *st, struct sock_id id)
 	e->obj = 0;
 	st_rel(&e->state, SD_ST_FREE);
 	st_rel(&e->gen, 0);
-	if (id.slot < SD_SLOTS_P)
+	if (id.slot < SD_SLOTS_P) {
 		shm_pslot_free(seg, id.slot);
-	else
+	} else {
+		st_rel(&sp->gen, 0);	/* an acceptor that still finds it in a ring passes it over */
 		shm_eslot_free(&st->epools[id.seg], id.slot);
+	}
 	sock_slot_count(st, id.seg, -1);
 }
 

@@ -65,6 +65,15 @@ uint32_t sock_backlog(struct stack *st)
 	return st->sock->kept_cnt;
 }
 
+void sock_forward(struct stack *st, uint16_t to, const struct sock_cmd *c)
+{
+	struct stack_msg m = { .kind = SMSG_CMD };
+
+	static_assert(sizeof(*c) <= sizeof(m.data), "by value");
+	memcpy(m.data, c, sizeof(*c));
+	sock_send(st, to, &m);
+}
+
 static void on_bound_put(struct stack *st, const struct stack_msg *msg)
 {
 	bound_free(st, msg->u32[0]);

@@ -83,6 +83,16 @@ struct sock_cmd {			/* a command, decoded and checked by app */
 	char str[9];			/* NUL-terminated */
 };
 
+/* To the worker that owns the socket now: there the command is dispatched anew (SMSG_CMD, app/). */
+void sock_forward(struct stack *st, uint16_t to, const struct sock_cmd *c);
+
+/* A buffer limit in bytes from SO_SNDBUF or SO_RCVBUF as it stands in the slot; 0 = not set. */
+#define SOCK_BUF_DEFAULT 212992u	/* net.core.rmem_default, wmem_default */
+static inline uint32_t sock_buf_limit(uint32_t asked)
+{
+	return !asked ? SOCK_BUF_DEFAULT : asked > SD_FIFO_MAX ? (uint32_t)SD_FIFO_MAX : asked;
+}
+
 /* Called on the worker that slot_e.worker names (worker 0 before CONNECT). @obj: slot_e.obj, checked by the
  * callee against its own record. BIND, LISTEN, CONNECT, ... answer through st->up->reply themselves. */
 struct sock_ops {
@@ -168,6 +178,8 @@ struct sd_slot_p *sock_slot_p(struct stack *st, struct sock_id id);
  * none is left. app counts what ATTACH puts into service. */
 void sock_slot_count(struct stack *st, uint16_t seg, int32_t delta);
 int32_t sock_slot_used(struct stack *st, uint16_t seg);
+/* Worker 0: the segment's memory is going away; its accept rings are fresh again. */
+void sock_seg_gone(struct stack *st, uint16_t seg);
 /* Set an asynchronous error (err, err_seq) and post ERR with @ev. */
 void sock_set_err(struct stack *st, struct sock_id id, int err, uint32_t ev);
 

@@ -41,7 +41,8 @@ Test(csum, every_length_and_alignment)
 	for (unsigned len = 0; len < 300; len++)
 		for (unsigned at = 0; at < 17; at++) {
 			fill(buf, sizeof(buf), s);
-			cr_assert_eq(csum_of(buf + at, len), naive(buf + at, len), "%u %u", len, at);
+			cr_assert_eq(csum_of(buf + at, len), naive(buf + at, len), "%u %u", len,
+				     at);
 		}
 	for (unsigned i = 0; i < 200; i++) {
 		unsigned len = rng_below(s, 4000);
@@ -57,7 +58,8 @@ Test(csum, long_range_of_ones_keeps_its_carries)
 
 	memset(buf, 0xff, sizeof(buf));
 	cr_assert_eq(csum_of(buf, 65535), naive(buf, 65535));
-	cr_assert_eq(csum_fold(csum_add(UINT64_MAX, buf, 65535)), csum_fold(csum_add(0, buf, 65535)));
+	cr_assert_eq(csum_fold(csum_add(UINT64_MAX, buf, 65535)),
+		     csum_fold(csum_add(0, buf, 65535)));
 }
 
 Test(csum, iov_of_odd_pieces_is_one_stream)
@@ -72,7 +74,8 @@ Test(csum, iov_of_odd_pieces_is_one_stream)
 
 		fill(buf, sizeof(buf), s);
 		for (unsigned i = 0; i < 8; i++) {
-			iov[i] = (struct iovec){ buf + at, rng_below(s, rng_below(s, 2) ? 4 : 300) };
+			iov[i].iov_base = buf + at;
+			iov[i].iov_len = rng_below(s, rng_below(s, 2) ? 4 : 300);
 			at += iov[i].iov_len;
 		}
 		cr_assert_eq(csum_done(csum_iov(0, iov, 8)), naive(buf, at));
@@ -122,9 +125,10 @@ static struct pkt *make(struct pkt_pool *pool, uint8_t *body, uint32_t lin, uint
 
 static struct pkt_pool *pool_of(unsigned cnt)
 {
+	struct pkt_pool_conf conf = { .small_cnt = cnt, .numa_node = -1 };
 	struct pkt_pool *pool;
 
-	cr_assert_eq(pkt_pool_create(&(struct pkt_pool_conf){ .small_cnt = cnt, .numa_node = -1 }, &pool), 0);
+	cr_assert_eq(pkt_pool_create(&conf, &pool), 0);
 	return pool;
 }
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* tests/unit/core/test_hash.c - published vectors of SipHash and Toeplitz; bounded random numbers */
+/* tests/unit/core/test_hash.c - published vectors of SipHash and Toeplitz; bounded random
+ * numbers */
 #include <arpa/inet.h>
 #include <criterion/criterion.h>
 
@@ -67,8 +68,8 @@ static const struct {
 }, rss6[] = {
 	{ "3ffe:2501:200:3::1", "3ffe:2501:200:1fff::7", 1766, 2794, 0x40207d3d, 0x2cc18cd5 },
 	{ "ff02::1", "3ffe:501:8::260:97ff:fe40:efab", 4739, 14230, 0xdde51bbf, 0x0f0c461c },
-	{ "fe80::200:f8ff:fe21:67cf", "3ffe:1900:4545:3:200:f8ff:fe21:67cf", 38024, 44251, 0x02d1feef,
-	  0x4b61e985 },
+	{ "fe80::200:f8ff:fe21:67cf", "3ffe:1900:4545:3:200:f8ff:fe21:67cf", 38024, 44251,
+	  0x02d1feef, 0x4b61e985 },
 };
 
 Test(toeplitz, published_vectors_ipv4)
@@ -78,7 +79,8 @@ Test(toeplitz, published_vectors_ipv4)
 
 		cr_assert_eq(toeplitz_flow(toeplitz_default_key, &s, &d, true, rss4[i].sport,
 					   rss4[i].dport), rss4[i].with);
-		cr_assert_eq(toeplitz_flow(toeplitz_default_key, &s, &d, false, 0, 0), rss4[i].without);
+		cr_assert_eq(toeplitz_flow(toeplitz_default_key, &s, &d, false, 0, 0),
+			     rss4[i].without);
 	}
 }
 
@@ -89,7 +91,8 @@ Test(toeplitz, published_vectors_ipv6)
 
 		cr_assert_eq(toeplitz_flow(toeplitz_default_key, &s, &d, true, rss6[i].sport,
 					   rss6[i].dport), rss6[i].with);
-		cr_assert_eq(toeplitz_flow(toeplitz_default_key, &s, &d, false, 0, 0), rss6[i].without);
+		cr_assert_eq(toeplitz_flow(toeplitz_default_key, &s, &d, false, 0, 0),
+			     rss6[i].without);
 	}
 }
 

@@ -91,7 +91,8 @@ Test(stack, foreign_packets_travel_home)
 	struct pkt *p[3];
 
 	for (uint16_t i = 0; i < 2; i++)
-		two.st[i] = (struct stack){ .worker = i, .workers = 2, .pool = pool_of(4, 0, (uint8_t)i),
+		two.st[i] = (struct stack){ .worker = i, .workers = 2,
+					    .pool = pool_of(4, 0, (uint8_t)i),
 					    .cnt = &two.cnt[i], .up = &up };
 	for (unsigned i = 0; i < 3; i++)
 		p[i] = pkt_alloc(two.st[1].pool, false);

@@ -84,7 +84,8 @@ static uint64_t some_dist(uint64_t s[2])
 
 Test(wheel, random_against_model)
 {
-	static const uint64_t starts[] = { 0, 12345678, 0xfffffff0ull * 1000, 0x1fffffff0ull * 1000 };
+	static const uint64_t starts[] = { 0, 12345678, 0xfffffff0ull * 1000,
+					   0x1fffffff0ull * 1000 };
 
 	for (unsigned r = 0; r < 4; r++) {
 		uint64_t s[2];

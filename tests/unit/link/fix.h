@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* tests/unit/link/fix.h - a stack's link room with a scripted peer at the other end of a memory link
- * Ours is 192.0.2.2, the peer 192.0.2.1. What goes up to IP is kept in fx.up[], what was reported as
- * unreachable is counted.
+/* tests/unit/link/fix.h - a stack's link room and a scripted peer, joined by a memory link
+ * Ours is 192.0.2.2, the peer 192.0.2.1. What goes up to IP is kept in fx.up[], what was
+ * reported as unreachable is counted.
  */
 #ifndef TESTS_UNIT_LINK_FIX_H
 #define TESTS_UNIT_LINK_FIX_H

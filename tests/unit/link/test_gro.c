@@ -3,6 +3,8 @@
 #include "stackd/nic/gso.h"
 #include "tests/unit/link/fix.h"
 
+#define B2(v) (uint8_t)((v) >> 8), (uint8_t)(v)
+
 struct seg {
 	uint16_t sport, id, len, window;
 	uint32_t seq, ack, ts;
@@ -22,23 +24,19 @@ static uint32_t mk_seg(uint8_t *f, const struct seg *s)
 	uint16_t sum;
 
 	mk_eth(f, fx.ours->mac, peer_mac, 0x0800);
-	memcpy(ip, (uint8_t[]){ 0x45, s->tos, (uint8_t)(total >> 8), (uint8_t)total, (uint8_t)(s->id >> 8),
-				(uint8_t)s->id, 0x40, 0, s->ttl ? s->ttl : 64, 6, 0, 0,
-				192, 0, 2, 1, 192, 0, 2, 2 }, 20);
+	memcpy(ip, (uint8_t[]){ 0x45, s->tos, B2(total), B2(s->id), 0x40, 0,
+				s->ttl ? s->ttl : 64, 6, 0, 0, 192, 0, 2, 1, 192, 0, 2, 2 }, 20);
 	sum = csum_of(ip, 20);
 	memcpy(ip + 10, &sum, 2);
-	memcpy(tcp, (uint8_t[]){ (uint8_t)(s->sport >> 8), (uint8_t)s->sport, 0, 80,
-				 (uint8_t)(s->seq >> 24), (uint8_t)(s->seq >> 16), (uint8_t)(s->seq >> 8),
-				 (uint8_t)s->seq, 0, 0, (uint8_t)(s->ack >> 8), (uint8_t)s->ack,
-				 (uint8_t)(hlen << 2), s->flags ? s->flags : 0x10,
-				 (uint8_t)(s->window >> 8), (uint8_t)s->window, 0, 0, 0, 0 }, 20);
+	memcpy(tcp, (uint8_t[]){ B2(s->sport), B2(80), B2(s->seq >> 16), B2(s->seq), 0, 0,
+				 B2(s->ack), (uint8_t)(hlen << 2), s->flags ? s->flags : 0x10,
+				 B2(s->window), 0, 0, 0, 0 }, 20);
 	if (s->ts)
-		memcpy(tcp + 20, (uint8_t[]){ 1, 1, 8, 10, 0, 0, (uint8_t)(s->ts >> 8), (uint8_t)s->ts,
-					      0, 0, 0, 1 }, 12);
+		memcpy(tcp + 20, (uint8_t[]){ 1, 1, 8, 10, 0, 0, B2(s->ts), 0, 0, 0, 1 }, 12);
 	for (uint32_t i = 0; i < s->len; i++)
 		tcp[hlen + i] = stream_byte(s->seq + i);
 	memcpy(ps, ip + 12, 8);
-	memcpy(ps + 8, (uint8_t[]){ 0, 6, (uint8_t)((hlen + s->len) >> 8), (uint8_t)(hlen + s->len) }, 4);
+	memcpy(ps + 8, (uint8_t[]){ 0, 6, B2(hlen + s->len) }, 4);
 	sum = csum_done(csum_add(csum_add(0, ps, 12), tcp, hlen + s->len));
 	memcpy(tcp + 16, &sum, 2);
 	return 14 + total;
@@ -97,17 +95,23 @@ Test(gro, differences_keep_segments_apart)
 		{ "overlap", { .sport = 1, .id = 2, .seq = 999, .len = 1000, .ts = 5 } },
 		{ "longer", { .sport = 1, .id = 2, .seq = 1000, .len = 1001, .ts = 5 } },
 		{ "ack", { .sport = 1, .id = 2, .seq = 1000, .len = 1000, .ts = 5, .ack = 1 } },
-		{ "window", { .sport = 1, .id = 2, .seq = 1000, .len = 1000, .ts = 5, .window = 1 } },
+		{ "window", { .sport = 1, .id = 2, .seq = 1000, .len = 1000, .ts = 5,
+			    .window = 1 } },
 		{ "timestamp", { .sport = 1, .id = 2, .seq = 1000, .len = 1000, .ts = 6 } },
 		{ "options", { .sport = 1, .id = 2, .seq = 1000, .len = 1000 } },
 		{ "id", { .sport = 1, .id = 3, .seq = 1000, .len = 1000, .ts = 5 } },
 		{ "tos", { .sport = 1, .id = 2, .seq = 1000, .len = 1000, .ts = 5, .tos = 3 } },
 		{ "ttl", { .sport = 1, .id = 2, .seq = 1000, .len = 1000, .ts = 5, .ttl = 63 } },
-		{ "ECE", { .sport = 1, .id = 2, .seq = 1000, .len = 1000, .ts = 5, .flags = 0x50 } },
-		{ "CWR", { .sport = 1, .id = 2, .seq = 1000, .len = 1000, .ts = 5, .flags = 0x90 } },
-		{ "RST", { .sport = 1, .id = 2, .seq = 1000, .len = 1000, .ts = 5, .flags = 0x14 } },
-		{ "SYN", { .sport = 1, .id = 2, .seq = 1000, .len = 1000, .ts = 5, .flags = 0x12 } },
-		{ "URG", { .sport = 1, .id = 2, .seq = 1000, .len = 1000, .ts = 5, .flags = 0x30 } },
+		{ "ECE", { .sport = 1, .id = 2, .seq = 1000, .len = 1000, .ts = 5,
+			    .flags = 0x50 } },
+		{ "CWR", { .sport = 1, .id = 2, .seq = 1000, .len = 1000, .ts = 5,
+			    .flags = 0x90 } },
+		{ "RST", { .sport = 1, .id = 2, .seq = 1000, .len = 1000, .ts = 5,
+			    .flags = 0x14 } },
+		{ "SYN", { .sport = 1, .id = 2, .seq = 1000, .len = 1000, .ts = 5,
+			    .flags = 0x12 } },
+		{ "URG", { .sport = 1, .id = 2, .seq = 1000, .len = 1000, .ts = 5,
+			    .flags = 0x30 } },
 		{ "pure ACK", { .sport = 1, .id = 2, .seq = 1000, .len = 0, .ts = 5 } },
 		{ "flow", { .sport = 2, .id = 2, .seq = 1000, .len = 1000, .ts = 5 } },
 	};
@@ -173,7 +177,8 @@ Test(gro, fragments_and_length_have_limits)
 
 	fix_init(1, 0);
 	for (unsigned i = 0; i < 64; i++)
-		send_seg(&(struct seg){ .sport = 1, .id = (uint16_t)i, .len = 1448, .seq = i * 1448 });
+		send_seg(&(struct seg){ .sport = 1, .id = (uint16_t)i, .len = 1448,
+					.seq = i * 1448 });
 	ours_poll();
 	for (unsigned i = 0; i < fx.up_cnt; i++) {
 		cr_assert_leq(fx.up[i].p->frag_cnt, 17);
@@ -210,8 +215,9 @@ Test(gro, split_of_merge_is_the_same_bytes)
 		struct stack *st = &fx.h->st[0];
 
 		for (unsigned i = 0; i < n; i++) {
-			struct seg s = { .sport = 1, .id = id++, .seq = seq, .ts = rng_below(rng, 2),
-					 .len = (uint16_t)(rng_below(rng, 8) ? mss : 1 + rng_below(rng, mss)),
+			uint32_t len = rng_below(rng, 8) ? mss : 1 + rng_below(rng, mss);
+			struct seg s = { .sport = 1, .id = id++, .seq = seq, .len = (uint16_t)len,
+					 .ts = rng_below(rng, 2),
 					 .flags = rng_below(rng, 10) ? 0x10 : 0x18 };
 
 			seq += s.len + (rng_below(rng, 20) == 0);

@@ -288,7 +288,8 @@ Test(neigh, second_answer_loses)
 	fix_fini();
 }
 
-/* A MAC that changes without our asking is used, as Linux does (fail-over), but has to prove itself. */
+/* A MAC that changes without our asking is used, as Linux does (fail-over), but has to prove
+ * itself. */
 Test(neigh, new_mac_is_not_a_confirmation)
 {
 	resolve();

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* tests/unit/link/test_workers.c - several workers, one device queue: hand-off both ways, replicas */
+/* tests/unit/link/test_workers.c - several workers, one device queue: hand-off, replicas */
 #include "tests/unit/link/fix.h"
 
 #define SEC 1000000u
@@ -18,9 +18,9 @@ static uint32_t mk_udp(uint8_t *f, uint16_t sport, uint16_t frag)
 {
 	memset(f, 0, 60);
 	mk_eth(f, fx.ours->mac, peer_mac, 0x0800);
-	memcpy(f + 14, (uint8_t[]){ 0x45, 0, 0, 28, 0, 0, (uint8_t)(frag >> 8), (uint8_t)frag, 64, 17, 0, 0,
-				    192, 0, 2, 1, 192, 0, 2, 2, (uint8_t)(sport >> 8), (uint8_t)sport,
-				    0, 53, 0, 8 }, 26);
+	memcpy(f + 14, (uint8_t[]){ 0x45, 0, 0, 28, 0, 0, (uint8_t)(frag >> 8), (uint8_t)frag,
+				    64, 17, 0, 0, 192, 0, 2, 1, 192, 0, 2, 2, (uint8_t)(sport >> 8),
+				    (uint8_t)sport, 0, 53, 0, 8 }, 26);
 	return 60;
 }
 
@@ -136,7 +136,8 @@ Test(workers, replica_survives_lost_messages)
 	fix_fini();
 }
 
-/* Use by another worker keeps worker 0's entry in use: it probes, and the news of a failure spreads. */
+/* Use by another worker keeps worker 0's entry in use: it probes, and the news of a failure
+ * spreads. */
 Test(workers, use_by_a_replica_is_reported)
 {
 	struct pkt *p;
@@ -178,6 +179,34 @@ Test(workers, arp_at_another_worker_goes_to_the_first)
 	cr_assert_eq(p->data[21], 2, "one reply");
 	peer_free(p);
 	cr_assert_eq(peer_drain(), 0);
+	fix_fini();
+}
+
+/* What crosses to the device's worker no longer borrows from the sender's FIFO. */
+Test(workers, packet_in_pieces_crosses_in_one)
+{
+	struct sd_addr all_hosts = ip4(255, 255, 255, 255);
+	struct stack *st;
+	char outside[4] = "abc";
+	struct pkt *p;
+
+	start();
+	st = &fx.h->st[2];
+	p = pkt_alloc(st->pool, false);
+	memset(p->data, 0, 40);
+	p->len = 40;
+	p->frag[0] = (struct iovec){ outside, 3 };
+	p->frag_cnt = 1;
+	p->frag_len = 3;
+	link_tx_ip(st, &all_hosts, p);
+	link_flush(st);
+	memcpy(outside, "xyz", 4);
+	hx_pump(fx.h);
+	p = peer_rx();
+	cr_assert(p);
+	cr_assert_eq(p->len, 57);
+	cr_assert_eq(memcmp(p->data + 54, "abc", 3), 0);
+	peer_free(p);
 	fix_fini();
 }
 

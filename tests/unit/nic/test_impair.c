@@ -236,7 +236,8 @@ Test(impair, bad_spec_is_named)
 {
 	static const struct { const char *spec; unsigned at; } bad[] = {
 		{ "", 0 }, { "loss", 0 }, { "loss=", 0 }, { "loss=1", 0 }, { "loss=1/0", 0 },
-		{ "loss=2/1", 0 }, { "loss=1/2x", 0 }, { "loss=1/2,", 9 }, { "loss=1/2,los=1/2", 9 },
+		{ "loss=2/1", 0 }, { "loss=1/2x", 0 }, { "loss=1/2,", 9 },
+		{ "loss=1/2,los=1/2", 9 },
 		{ "drop-every=0", 0 }, { "drop-every=-1", 0 }, { "delay=5m", 0 }, { "delay=ms", 0 },
 		{ "delay=99999999s", 0 }, { "seed=1,dir=up", 7 }, { "seed=x", 0 },
 		{ "dup=1/99999999999", 0 }, { "seed=1,,dup=1/2", 7 },
@@ -247,7 +248,9 @@ Test(impair, bad_spec_is_named)
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
 		const char *where = NULL;
 
-		cr_expect_eq(impair_nic_wrap(a, bad[i].spec, &out, &where), -EINVAL, "%s", bad[i].spec);
+		int rc = impair_nic_wrap(a, bad[i].spec, &out, &where);
+
+		cr_expect_eq(rc, -EINVAL, "%s", bad[i].spec);
 		cr_expect_eq(where, bad[i].spec + bad[i].at, "%s: %s", bad[i].spec, where);
 	}
 	cr_assert_null(out);

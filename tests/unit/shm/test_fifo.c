@@ -43,7 +43,8 @@ static uint32_t used(struct fx *f)
 {
 	if (f->role == SD_FIFO_RX)
 		return f->pool.chunk_used;
-	return f->free0 - shm_pchunk_free_cnt(&f->seg) - (uint32_t)__builtin_popcountll(f->mag.bits);
+	return f->free0 - shm_pchunk_free_cnt(&f->seg) -
+	       (uint32_t)__builtin_popcountll(f->mag.bits);
 }
 
 static uint8_t pat(uint64_t pos)
@@ -177,7 +178,7 @@ static void capacity(enum sd_fifo_role role, uint64_t start)
 	cr_expect_eq(used(&f), SD_MAP_INDIRECT * SD_MAP_ENTRIES + SD_MAP_INDIRECT);
 	cr_expect_eq(shm_fifo_reserve(&f.mem, role, f.map, start + cap, C), 0, "full");
 	check(&f, start, cap);
-	/* Sliding on: what is freed in front can be used behind, map chunks being shared meanwhile. */
+	/* Sliding on: what is freed in front can be used behind; map chunks are shared. */
 	release(&f, start + 3 * C + 5, start + cap);
 	cr_expect_eq(shm_fifo_reserve(&f.mem, role, f.map, start + cap, 9 * C) / C, 3);
 	put(&f, start + cap, 3 * C);

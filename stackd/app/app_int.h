@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: MIT */
+/* app/app_int.h - what the files of app/ share; see DESIGN.md of this folder */
+#ifndef APP_APP_INT_H
+#define APP_APP_INT_H
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "shm/lock.h"
+#include "shm/mbox.h"
+#include "shm/opentab.h"
+#include "shm/ring.h"
+#include "stackd/app/app.h"
+
+#define APP_TURN	64u		/* commands of one process before the next one's turn */
+#define APP_BAD_MAX	32u		/* broken commands that end a session */
+#define APP_KEPT_HIGH	4096u		/* messages kept for other workers: no new commands above */
+
+#define PROC_WORDS	(SD_MAX_PROCS / 64)
+#define MBOX_WORDS	(SD_MAX_MBOXES / 64)
+
+enum app_drain { APP_D_IDLE = 0, APP_D_ASKED, APP_D_DONE };
+
+/* A worker's view of one segment. */
+struct app_seg {
+	uint32_t procs;			/* live here */
+	uint32_t active;		/* position in app_state.active + 1, 0 = not there */
+	uint64_t live[PROC_WORDS];	/* whose commands are taken */
+	uint64_t more[PROC_WORDS];	/* have commands although their dirty bit was taken */
+	uint32_t rec[SD_MAX_PROCS];	/* AR_PROC */
+	uint16_t bad[SD_MAX_PROCS];	/* broken commands */
+	struct shm_cmd_reader rd[SD_MAX_PROCS];
+	uint64_t queued[MBOX_WORDS];	/* in app_state.wakes */
+
+	/* worker 0 */
+	uint32_t attached;		/* processes: live, or being undone */
+	uint32_t hi_pslot;		/* program slots below or at this one have been in service */
+	uint64_t used[PROC_WORDS];	/* process indices taken */
+	uint16_t mbox_owner[SD_MAX_MBOXES];	/* process index + 1 */
+	uint8_t drain;			/* enum app_drain */
+	uint16_t drain_acks;
+	int64_t drain_sum;
+	uint64_t drain_since_us;	/* 0 = not begun */
+};
+
+struct app_state {
+	struct app_seg *segs;		/* [STACK_MAX_SEGS], sparse */
+	uint16_t active[STACK_MAX_SEGS];
+	uint32_t active_cnt, turn;
+	struct app_wake *wakes;		/* [wake_head, wake_cnt) wait */
+	uint32_t wake_head, wake_cnt;
+
+	/* worker 0 */
+	struct idx_pool procs;
+	uint32_t gen;
+	uint16_t *gone_acks;		/* by AR_PROC record */
+	uint64_t *ended;		/* ring of gen << 32 | record, by ended_head .. ended_cnt */
+	uint32_t ended_head, ended_cnt;
+};
+#define APP_SEGS_SIZE	((size_t)STACK_MAX_SEGS * sizeof(struct app_seg))
+#define APP_WAKES_MAX	((size_t)STACK_MAX_SEGS * SD_MAX_MBOXES)
+
+static inline bool bit_get(const uint64_t *map, uint32_t i) { return map[i / 64] >> i % 64 & 1; }
+static inline void bit_set(uint64_t *map, uint32_t i) { map[i / 64] |= 1ull << i % 64; }
+static inline void bit_clear(uint64_t *map, uint32_t i) { map[i / 64] &= ~(1ull << i % 64); }
+
+/* ---- cmd.c ---- */
+/* Take up to @max commands of one process. Return: how many there were. */
+unsigned app_proc_poll(struct stack *st, uint16_t seg, uint32_t proc, unsigned max);
+/* Carry out a checked command, here or on the slot's worker. */
+void app_dispatch(struct stack *st, const struct sock_cmd *c);
+void app_close_slot(struct stack *st, struct sock_id id);
+void app_on_cmd(struct stack *st, const struct stack_msg *msg);
+
+/* ---- proc.c ---- */
+void app_on_proc_add(struct stack *st, const struct stack_msg *msg);
+void app_on_proc_gone(struct stack *st, const struct stack_msg *msg);
+void app_on_proc_ack(struct stack *st, const struct stack_msg *msg);
+void app_on_proc_bad(struct stack *st, const struct stack_msg *msg);
+
+/* ---- undo.c: worker 0 ---- */
+void app_undo(struct stack *st, struct app_proc *p);
+/* No process of the family is left: close what is still in service. */
+void app_family_end(struct stack *st, uint16_t seg);
+
+/* ---- drain.c ---- */
+void app_on_seg_gone(struct stack *st, const struct stack_msg *msg);
+void app_on_seg_ack(struct stack *st, const struct stack_msg *msg);
+
+#endif

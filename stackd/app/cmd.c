@@ -1,0 +1,280 @@
+/* SPDX-License-Identifier: MIT */
+/* app/cmd.c - commands: taken from the rings, checked once, carried out on the slot's worker
+ *
+ * The trust boundary. shm_cmd_pop() copies an entry; check() looks at every field of the copy; from there
+ * on struct sock_cmd is passed by value and nothing of the ring is read again. What a slot is (protocol,
+ * worker, object) comes from slot_e, which programs map read-only; a program that may override file modes
+ * could write there, so worker and protocol are checked here and the object is checked by its owner.
+ * Broken commands are counted per process and worker; APP_BAD_MAX of them end the session. A command for
+ * a generation that is over is no crime: close and reset may cross on the way.
+ * Holds:   C1 only the worker that slot_e.worker names calls a slot's operations
+ *          C2 after CLOSE no operation is called for the slot
+ * Threads: owning worker only
+ */
+#include "stackd/app/app_int.h"
+
+#define PEND_ALL	(SD_PEND_TX | SD_PEND_RX | SD_PEND_OPT)
+
+static void answer(struct stack *st, const struct sock_cmd *c, int err)
+{
+	st->up->reply(st, c->reply, err, NULL, 0);
+}
+
+/* ---- ATTACH ---- */
+
+/* A program's slot goes into service. -EPROTO: no honest shim asks this. */
+static int slot_attach(struct stack *st, const struct sock_cmd *c)
+{
+	struct app_seg *s = &st->app->segs[c->id.seg];
+	struct shm_seg *seg = stack_seg(st, c->id.seg);
+	struct sd_slot_e *e = seg ? shm_slot_e(seg, c->id.slot) : NULL;
+	const struct sock_ops *ops;
+	struct sd_opts o;
+	int err;
+
+	if (!e || c->id.slot >= SD_SLOTS_P || ld_acq(&e->gen))
+		return -EPROTO;
+	o = shm_slot_p(seg, c->id.slot)->opts;
+	ops = sock_find(st, o.type, o.proto, &err);
+	if (!ops || (o.family != AF_INET && o.family != AF_INET6))
+		return -EPROTO;
+	*e = (struct sd_slot_e){
+		.state = SD_ST_CLOSE,
+		.tx_limit = sock_buf_limit(o.sndbuf), .rx_limit = sock_buf_limit(o.rcvbuf),
+		.type = ops->type, .proto = ops->proto,
+	};
+	if (c->id.slot > s->hi_pslot)
+		s->hi_pslot = c->id.slot;
+	sock_slot_count(st, c->id.seg, 1);
+	st_rel(&e->gen, c->id.gen);	/* pairs with ld_acq in programs and sock_slot_e() */
+	return 0;
+}
+
+/* ---- dispatch ---- */
+
+static void do_close(struct stack *st, const struct sock_ops *ops, const struct sock_cmd *c,
+		     struct sd_slot_e *e)
+{
+	e->flags |= SD_E_CLOSED;
+	if (!e->obj)
+		sock_slot_free(st, c->id);
+	else if (ops->close)
+		ops->close(st, c, e->obj);
+}
+
+static void do_kick(struct stack *st, const struct sock_ops *ops, const struct sock_cmd *c, uint32_t obj)
+{
+	struct sd_slot_p *sp = sock_slot_p(st, c->id);
+	/* pairs with or_sc in the program: what it published before is seen from here on */
+	uint32_t pending = xchg_sc(&sp->pending, 0) & PEND_ALL;
+
+	if (pending && ops->kick)
+		ops->kick(st, c, obj, pending);
+}
+
+static void call(struct stack *st, const struct sock_ops *ops, const struct sock_cmd *c,
+		 struct sd_slot_e *e)
+{
+	void (*fn)(struct stack *, const struct sock_cmd *, uint32_t) = NULL;
+
+	switch (c->op) {
+	case SD_OP_KICK:
+		do_kick(st, ops, c, e->obj);
+		return;
+	case SD_OP_CLOSE:
+		do_close(st, ops, c, e);
+		return;
+	case SD_OP_BIND: fn = ops->bind; break;
+	case SD_OP_LISTEN: fn = ops->listen; break;
+	case SD_OP_CONNECT: fn = ops->connect; break;
+	case SD_OP_DISCONNECT: fn = ops->disconnect; break;
+	case SD_OP_SHUTDOWN: fn = ops->shutdown; break;
+	case SD_OP_GETINFO: fn = ops->getinfo; break;
+	case SD_OP_SETOPT: fn = ops->setopt; break;
+	case SD_OP_GETOPT: fn = ops->getopt; break;
+	}
+	if (fn)
+		fn(st, c, e->obj);
+	else
+		answer(st, c, -EOPNOTSUPP);
+}
+
+void app_dispatch(struct stack *st, const struct sock_cmd *c)
+{
+	struct sd_slot_e *e = sock_slot_e(st, c->id);
+	const struct sock_ops *ops;
+	uint16_t worker;
+	int err;
+
+	if (!e || e->flags & SD_E_CLOSED) {
+		snmp_inc(st, SNMP_App_BadCommands);
+		answer(st, c, -EBADF);
+		return;
+	}
+	worker = ld_acq(&e->worker);		/* pairs with st_rel of who moved the socket */
+	ops = sock_find(st, e->type, e->proto, &err);
+	if (worker >= st->workers || !ops) {
+		snmp_inc(st, SNMP_App_BadCommands);
+		answer(st, c, -EIO);
+		return;
+	}
+	if (worker == st->worker)
+		call(st, ops, c, e);
+	else
+		sock_forward(st, worker, c);
+}
+
+void app_close_slot(struct stack *st, struct sock_id id)
+{
+	struct sock_cmd c = { .id = id, .op = SD_OP_CLOSE };
+
+	app_dispatch(st, &c);
+}
+
+/* ---- from the ring ---- */
+
+static void session_bad(struct stack *st, uint16_t seg, uint32_t proc)
+{
+	struct app_seg *s = &st->app->segs[seg];
+	const struct app_proc *p = app_proc_at(st, s->rec[proc]);
+	struct stack_msg m = { .kind = SMSG_PROC_BAD, .u32 = { s->rec[proc], p ? p->gen : 0 } };
+
+	snmp_inc(st, SNMP_App_BadCommands);
+	if (++s->bad[proc] != APP_BAD_MAX)
+		return;
+	bit_clear(s->live, proc);
+	bit_clear(s->more, proc);
+	sock_send(st, 0, &m);
+}
+
+/* Does @cmd make sense by itself? Fills @c. */
+static bool check(struct stack *st, uint16_t seg, uint32_t proc, const struct sd_cmd *cmd,
+		  struct sock_cmd *c)
+{
+	const struct app_proc *p = app_proc_at(st, st->app->segs[seg].rec[proc]);
+
+	*c = (struct sock_cmd){
+		.id = { .seg = seg, .slot = cmd->slot, .gen = cmd->gen },
+		.reply = { .seg = seg, .mbox = cmd->mbox, .rseq = cmd->rseq },
+		.op = cmd->op, .addr = cmd->addr, .port = cmd->port,
+		.u32 = { cmd->u32[0], cmd->u32[1], cmd->u32[2] },
+	};
+	memcpy(c->str, cmd->str, sizeof(cmd->str));
+	if (cmd->mbox >= SD_MAX_MBOXES)
+		c->reply.mbox = 0;
+	if (!p || cmd->mbox >= SD_MAX_MBOXES || cmd->op == SD_OP_NONE || cmd->op >= SD_OP_MAX ||
+	    !cmd->slot || cmd->slot >= SD_SLOTS || !cmd->gen)
+		return false;
+	c->cred = (struct sock_cred){ .uid = p->uid, .low_ports = p->low_ports };
+	c->home = p->home;
+	return true;
+}
+
+static void command(struct stack *st, uint16_t seg, uint32_t proc, const struct sd_cmd *cmd)
+{
+	struct sock_cmd c;
+	int err = 0;
+
+	snmp_inc(st, SNMP_App_Commands);
+	if (!check(st, seg, proc, cmd, &c))
+		err = -EPROTO;
+	else if (c.op != SD_OP_ATTACH)
+		app_dispatch(st, &c);
+	else if (st->worker != 0)
+		sock_forward(st, 0, &c);
+	else
+		err = slot_attach(st, &c);
+	if (err)
+		session_bad(st, seg, proc);
+	if (err || c.op == SD_OP_ATTACH)
+		answer(st, &c, err);
+}
+
+void app_on_cmd(struct stack *st, const struct stack_msg *msg)
+{
+	struct sock_cmd c;
+
+	memcpy(&c, msg->data, sizeof(c));
+	if (c.op == SD_OP_ATTACH)
+		answer(st, &c, slot_attach(st, &c));
+	else
+		app_dispatch(st, &c);
+}
+
+unsigned app_proc_poll(struct stack *st, uint16_t seg_id, uint32_t proc, unsigned max)
+{
+	struct app_seg *s = &st->app->segs[seg_id];
+	struct shm_seg *seg = stack_seg(st, seg_id);
+	struct sd_cmd cmd;
+	unsigned n = 0;
+
+	while (seg && n < max && bit_get(s->live, proc) &&
+	       shm_cmd_pop(seg, proc, st->worker, &s->rd[proc], &cmd)) {
+		command(st, seg_id, proc, &cmd);
+		n++;
+	}
+	return n;
+}
+
+/* The processes of one word that have commands. */
+static uint64_t take_dirty(struct stack *st, struct app_seg *s, struct shm_seg *seg, unsigned word)
+{
+	uint64_t *dirty = &shm_rw_hdr(seg)->dirty[st->worker][word], bits = s->more[word];
+
+	if (ld_rlx(dirty))
+		bits |= xchg_sc(dirty, 0);	/* pairs with or_sc in shm_cmd_push() */
+	s->more[word] = 0;
+	return bits & s->live[word];
+}
+
+static unsigned seg_poll(struct stack *st, uint16_t seg_id, unsigned budget)
+{
+	struct app_seg *s = &st->app->segs[seg_id];
+	struct shm_seg *seg = stack_seg(st, seg_id);
+	unsigned n, done = 0;
+
+	for (unsigned w = 0; seg && w < PROC_WORDS; w++) {
+		uint64_t bits = s->live[w] ? take_dirty(st, s, seg, w) : 0;
+
+		for (; bits; bits &= bits - 1) {
+			uint32_t proc = w * 64 + (uint32_t)__builtin_ctzll(bits);
+			unsigned max = budget - done < APP_TURN ? budget - done : APP_TURN;
+
+			n = app_proc_poll(st, seg_id, proc, max);
+			done += n;
+			if (n == max && bit_get(s->live, proc))
+				bit_set(s->more, proc);
+		}
+	}
+	return done;
+}
+
+unsigned app_poll(struct stack *st, unsigned budget)
+{
+	struct app_state *a = st->app;
+	unsigned done = 0;
+
+	sock_poll(st);
+	if (sock_backlog(st) > APP_KEPT_HIGH)
+		return 0;
+	for (uint32_t i = 0; i < a->active_cnt && done < budget; i++)
+		done += seg_poll(st, a->active[(a->turn + i) % a->active_cnt], budget - done);
+	a->turn++;
+	return done;
+}
+
+bool app_pending(struct stack *st)
+{
+	struct app_state *a = st->app;
+
+	for (uint32_t i = 0; i < a->active_cnt; i++) {
+		struct app_seg *s = &a->segs[a->active[i]];
+		struct shm_seg *seg = stack_seg(st, a->active[i]);
+
+		for (unsigned w = 0; seg && w < PROC_WORDS; w++)
+			if (s->live[w] && (s->more[w] | ld_sc(&shm_rw_hdr(seg)->dirty[st->worker][w])) &
+					  s->live[w])
+				return true;
+	}
+	return sock_backlog(st) != 0;
+}

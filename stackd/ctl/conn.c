@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: MIT */
+/* ctl/conn.c - control connections: take messages, check them, answer
+ * Every message is a head with type and its own length, both checked against what arrived before
+ * anything of it is used; what does not fit is answered with CTL_ERROR and the connection is
+ * closed. A program has one request in flight; one that sends more while it waits is out of step:
+ * closed, too.
+ */
+#include "stackd/ctl/ctl_int.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+struct conn *conn_at(struct engine *eng, uint32_t idx, uint32_t gen)
+{
+	struct conn *cn = &eng->ctl->conn[idx];
+
+	return cn->state != CONN_FREE && cn->gen == gen ? cn : NULL;
+}
+
+uint32_t conn_open(struct engine *eng, int fd, uint64_t key, const struct sup_cred *cred)
+{
+	struct ctl_state *c = eng->ctl;
+
+	for (uint32_t n = 1; n < CTL_CONNS; n++) {
+		uint32_t idx = 1 + c->conn_hint++ % (CTL_CONNS - 1);
+		struct conn *cn = &c->conn[idx];
+
+		if (cn->state != CONN_FREE)
+			continue;
+		*cn = (struct conn){ .state = CONN_OPEN, .gen = cn->gen + 1, .fd = fd, .key = key,
+				     .cred = *cred };
+		c->conn_cnt++;
+		ring_watch(eng->w[0], fd, RING_CONN, idx);
+		return idx;
+	}
+	close(fd);
+	ctl_drop(eng, key);
+	return 0;
+}
+
+void conn_close(struct engine *eng, uint32_t idx)
+{
+	struct conn *cn = &eng->ctl->conn[idx];
+	struct session *s = cn->ses;
+
+	if (cn->state == CONN_FREE)
+		return;
+	eng->ctl->bad_cnt -= cn->bad;
+	ring_unwatch(eng->w[0], cn->fd, RING_CONN, idx);
+	/* The other end must see it now, whoever else holds a dup. */
+	shutdown(cn->fd, SHUT_RDWR);
+	close(cn->fd);
+	ctl_drop(eng, cn->key);
+	free(cn->out);
+	cn->state = CONN_FREE;
+	cn->ses = NULL;
+	eng->ctl->conn_cnt--;
+	if (s)
+		session_end(eng, s);
+}
+
+void conn_refuse(struct engine *eng, uint32_t idx, int err, const char *text)
+{
+	struct sd_ctl_error e = { .h = { CTL_ERROR, sizeof(e) }, .err = err };
+
+	snprintf(e.text, sizeof(e.text), "%s", text);
+	sup_send(eng->ctl->conn[idx].fd, &e, sizeof(e), NULL, 0, MSG_DONTWAIT);
+	conn_close(eng, idx);
+}
+
+/* ---- text in parts ---- */
+
+/* Return: 0 when all is sent, -EAGAIN, or another -errno. */
+static int send_parts(struct conn *cn)
+{
+	static char buf[sizeof(struct sd_ctl_text) + SD_CTL_TEXT_MAX];
+	struct sd_ctl_text *t = (struct sd_ctl_text *)buf;
+
+	do {
+		size_t left = cn->out_len - cn->out_pos;
+		uint32_t n = left < SD_CTL_TEXT_MAX ? (uint32_t)left : SD_CTL_TEXT_MAX;
+		int r;
+
+		*t = (struct sd_ctl_text){ .h = { CTL_TEXT_R, (uint32_t)sizeof(*t) + n },
+					   .more = left > n, .len = n };
+		memcpy(t->text, cn->out + cn->out_pos, n);
+		r = sup_send(cn->fd, t, t->h.len, NULL, 0, MSG_DONTWAIT);
+		if (r)
+			return r;
+		cn->out_pos += n;
+	} while (cn->out_pos < cn->out_len);
+	return 0;
+}
+
+static void push_text(struct engine *eng, uint32_t idx)
+{
+	struct conn *cn = &eng->ctl->conn[idx];
+	int r = send_parts(cn);
+
+	if (r == -EAGAIN) {
+		ring_watch_out(eng->w[0], cn->fd, RING_CONN, idx);
+		return;
+	}
+	free(cn->out);
+	cn->out = NULL;
+	cn->state = CONN_OPEN;
+	if (r)
+		conn_close(eng, idx);
+}
+
+void conn_send_text(struct engine *eng, uint32_t idx, char *text, size_t len)
+{
+	struct conn *cn = &eng->ctl->conn[idx];
+
+	cn->out = text;
+	cn->out_len = len;
+	cn->out_pos = 0;
+	push_text(eng, idx);
+}
+
+/* ---- messages ---- */
+
+static void on_text(struct engine *eng, uint32_t idx, const struct sd_ctl_text *t, uint32_t len)
+{
+	char name[128], *text;
+	int r;
+
+	if (len < sizeof(*t) || t->len != len - sizeof(*t) || t->len >= sizeof(name) || t->more) {
+		conn_refuse(eng, idx, -EPROTO, "malformed request");
+		return;
+	}
+	memcpy(name, t->text, t->len);
+	name[t->len] = '\0';
+	eng->ctl->conn[idx].state = CONN_WAITS;
+	if (t->h.type == CTL_SHOW) {
+		r = show_start(eng, idx, name);
+	} else {
+		r = show_sysctl(eng, name, &text);
+		if (!r)
+			conn_send_text(eng, idx, text, strlen(text));
+	}
+	if (r == -EROFS)
+		conn_refuse(eng, idx, r, "settings are read-only in this version");
+	else if (r)
+		conn_refuse(eng, idx, r, t->h.type == CTL_SHOW ? "unknown topic" :
+			    "unknown setting");
+}
+
+static void on_message(struct engine *eng, uint32_t idx, const void *msg, uint32_t len)
+{
+	const struct sd_ctl_head *h = msg;
+	struct conn *cn = &eng->ctl->conn[idx];
+
+	if (len < sizeof(*h) || h->len != len) {
+		conn_refuse(eng, idx, -EPROTO, "malformed message");
+	} else if (cn->state != CONN_OPEN) {
+		conn_refuse(eng, idx, -EPROTO, "a request before the answer to the one before");
+	} else if (h->type == CTL_HELLO && len == sizeof(struct sd_ctl_hello)) {
+		session_hello(eng, idx, msg);
+	} else if (h->type == CTL_FORK && len == sizeof(*h)) {
+		session_fork(eng, idx);
+	} else if (h->type == CTL_MBOX && len == sizeof(*h)) {
+		session_mbox(eng, idx);
+	} else if (h->type == CTL_SHOW || h->type == CTL_SYSCTL) {
+		on_text(eng, idx, msg, len);
+	} else {
+		conn_refuse(eng, idx, -EPROTO, "unknown message or wrong size");
+	}
+}
+
+void ctl_conn_ready(struct engine *eng, uint32_t idx, uint32_t revents)
+{
+	union {
+		struct sd_ctl_head h;
+		uint8_t b[CTL_MSG_MAX];
+	} msg;
+	struct conn *cn = &eng->ctl->conn[idx];
+	uint32_t gen = cn->gen;
+
+	if (cn->state == CONN_FREE)
+		return;
+	if (revents & POLLOUT && cn->out)
+		push_text(eng, idx);
+	while ((cn = conn_at(eng, idx, gen))) {
+		int fds[1], n;
+		unsigned cnt;
+
+		/* Programs have no fd to give: whatever comes along is closed on arrival. */
+		n = sup_recv(cn->fd, &msg, sizeof(msg), fds, 0, &cnt, MSG_DONTWAIT);
+		if (n == -EAGAIN)
+			return;
+		if (n == -EMSGSIZE)
+			conn_refuse(eng, idx, -EPROTO, "message too long");
+		else if (n <= 0)
+			conn_close(eng, idx);
+		else
+			on_message(eng, idx, &msg, (uint32_t)n);
+	}
+}

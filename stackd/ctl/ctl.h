@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: MIT */
+/* ctl/ctl.h - the control path of the engine: supervisor channel, control connections, show
+ * Threads: all of it on worker 0's thread, driven by its ring and, once per loop, ctl_poll().
+ */
+#ifndef CTL_CTL_H
+#define CTL_CTL_H
+
+#include "stackd/engine/engine.h"
+
+/* Before threads. Return: 0 or -errno. */
+int ctl_init(struct engine *eng);
+/* The workers stand: deposit the arena, tell the supervisor that programs may come. */
+void ctl_ready(struct engine *eng);
+/* The supervisor's channel is readable. */
+void ctl_chan_ready(struct engine *eng);
+/* Something happened on connection @idx; @revents as poll() has them. */
+void ctl_conn_ready(struct engine *eng, uint32_t idx, uint32_t revents);
+/* Once per loop: what waits for a full ring, a full channel, a segment that empties.
+ * Return: number of things done. */
+unsigned ctl_poll(struct engine *eng);
+/* How long worker 0 may sleep for all that the control path knows, microseconds. */
+uint64_t ctl_idle_us(struct engine *eng);
+/* Process @proc_rec broke the contract: its session ends at the next ctl_poll(). */
+void ctl_proc_bad(struct engine *eng, uint32_t proc_rec);
+
+#endif

@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: MIT */
+/* ctl/ctl_int.h - what the files of the control path share
+ *
+ * A connection is a program's, for life, or stackctl's. HELLO or FORK gives it a session: an
+ * attached process with doorbells, mailboxes and a place in a segment. The connection's hang-up
+ * ends the session; the last session of a segment ends the segment.
+ * Holds:   V1 no program gets an fd before the supervisor has a dup of it: answers to HELLO, FORK
+ * and
+ *             MBOX are sent when their deposits are confirmed
+ *          V2 an fd or segment that workers may use is closed or unmapped only after a cross call
+ *          has
+ *             come back from all of them
+ */
+#ifndef CTL_CTL_INT_H
+#define CTL_CTL_INT_H
+
+#include <jansson.h>
+
+#include "stackd/ctl.h"
+#include "stackd/ctl/ctl.h"
+
+#define CTL_CONNS	8192u
+#define CTL_MSG_MAX	(sizeof(struct sd_ctl_text) + 4096u)	/* longest message we take */
+
+struct session {			/* what one attached process holds */
+	uint32_t proc;			/* AR_PROC record, 0 = not attached */
+	uint16_t seg;			/* 0 = none */
+	uint64_t key;			/* of its fds in the store */
+	int doorbell[SD_MAX_WORKERS];
+	uint32_t doorbells;		/* how many of them there are */
+	uint32_t mbox_cnt;
+	uint32_t *mbox;			/* numbers; their eventfds are in eng->mbox_fd[seg] */
+};
+
+/* WAITS: a request is being answered. */
+enum conn_state { CONN_FREE = 0, CONN_OPEN, CONN_WAITS };
+struct conn {
+	uint8_t state;			/* enum conn_state */
+	uint8_t bad;			/* to be ended by the next ctl_poll() */
+	uint32_t gen;			/* counts uses of this place */
+	int fd;
+	uint64_t key;			/* in the store; 0 = not there yet */
+	struct sup_cred cred;
+	struct session *ses;		/* NULL = none */
+	char *out;			/* text still to be sent */
+	size_t out_len, out_pos;
+};
+
+/* A deposit that the supervisor has not answered yet; answers come in the order of requests. */
+struct deposit {
+	struct deposit *next;
+	/* @ro_fd: given, -1 = none. */
+	void (*done)(struct engine *eng, struct deposit *d, int err, int ro_fd);
+	void *arg;
+};
+
+struct seg_ctl {			/* a segment's control side */
+	uint64_t key;
+	uint32_t sessions;
+	uint8_t draining;
+};
+
+struct ctl_state {
+	struct conn *conn;		/* [CTL_CONNS]; place 0 is not used */
+	uint32_t conn_cnt, conn_hint;
+	uint32_t bad_cnt;
+	struct seg_ctl seg[STACK_MAX_SEGS];
+	uint32_t draining;		/* segments */
+	uint64_t next_key;
+	struct deposit *dep_head, **dep_tail;
+	uint64_t *drops;		/* keys that the channel had no room for */
+	uint32_t drop_cnt, drop_room;
+	int arena_kept;
+};
+
+/* ---- ctl.c ---- */
+/* Deposit @fds under @key; @d (caller's storage) gets the answer. Return: 0 or -errno (then no
+ * answer). */
+int ctl_keep(struct engine *eng, struct deposit *d, uint64_t key, uint32_t kind, const void *meta,
+	     size_t meta_len, const int *fds, unsigned cnt, uint32_t flags);
+void ctl_drop(struct engine *eng, uint64_t key);
+static inline uint64_t ctl_new_key(struct engine *eng) { return ++eng->ctl->next_key; }
+
+/* ---- conn.c ---- */
+/* Take up a connection. Return: its place, or 0 when there is none left (fd is closed). */
+uint32_t conn_open(struct engine *eng, int fd, uint64_t key, const struct sup_cred *cred);
+/* Hang up and end its session. */
+void conn_close(struct engine *eng, uint32_t idx);
+/* One line to the program, then hang up. */
+void conn_refuse(struct engine *eng, uint32_t idx, int err, const char *text);
+/* NULL when the connection of that time is gone. */
+struct conn *conn_at(struct engine *eng, uint32_t idx, uint32_t gen);
+/* Send @text (taken, from malloc) in parts. */
+void conn_send_text(struct engine *eng, uint32_t idx, char *text, size_t len);
+
+/* ---- session.c ---- */
+void session_hello(struct engine *eng, uint32_t idx, const struct sd_ctl_hello *h);
+void session_fork(struct engine *eng, uint32_t idx);
+void session_mbox(struct engine *eng, uint32_t idx);
+/* The process is gone: detach it, retire its fds, and the segment with the last one. Takes @s. */
+void session_end(struct engine *eng, struct session *s);
+
+/* ---- seg.c ---- */
+/* A new segment, mapped and known to all workers. Return: 0, the number and the fds, or -errno. */
+int seg_open(struct engine *eng, uint16_t *ret_seg, int *ret_ro, int *ret_rw);
+/* Nobody is in it any more: it is destroyed when no worker refers to it. */
+void seg_leave(struct engine *eng, uint16_t seg);
+/* Return: segments that were destroyed. */
+unsigned seg_poll(struct engine *eng);
+
+/* ---- show.c ---- */
+/* Answer a topic. Return: 0 (the text comes later), or -ENOENT. */
+int show_start(struct engine *eng, uint32_t idx, const char *topic);
+/* One setting: "NAME". Return: 0 and its text (malloc), or -ENOENT, -EROFS for "NAME=VALUE". */
+int show_sysctl(struct engine *eng, const char *name, char **ret_text);
+
+/* A topic: what each worker adds to the list on its own thread, then worker 0's last word, which
+ * takes the list and gives what is shown. Either may be NULL. */
+struct show_topic {
+	const char *name;
+	void (*part)(struct worker *w, json_t *list);
+	json_t *(*finish)(struct engine *eng, json_t *list);
+};
+/* "192.0.2.1", "*" for the wildcard. @buf: INET6_ADDRSTRLEN bytes. */
+const char *show_addr(const struct sd_addr *a, char *buf);
+
+/* ---- show_sock.c ---- */
+void show_sockets(struct worker *w, json_t *list);
+void show_programs_part(struct worker *w, json_t *list);
+json_t *show_programs(struct engine *eng, json_t *list);
+/* ---- show_dev.c ---- */
+void show_netdev(struct worker *w, json_t *list);
+void show_workers(struct worker *w, json_t *list);
+void show_neigh(struct worker *w, json_t *list);
+void show_softnet(struct worker *w, json_t *list);
+void show_route(struct worker *w, json_t *list);
+json_t *show_snmp(struct engine *eng, json_t *list);
+json_t *show_drops(struct engine *eng, json_t *list);
+
+#endif

@@ -1,0 +1,180 @@
+/* SPDX-License-Identifier: MIT */
+/* engine/ring.c - one io_uring per worker: the only place where it waits
+ * seccomp does not see what a ring does, so the ring is created disabled, gets a list of operations
+ * (poll, poll removal, write: no way to open or connect anything), and only then starts; after that
+ * io_uring_setup and io_uring_register are denied.
+ * Readiness comes by multishot polls: one entry for the life of an fd, one completion per edge.
+ * Nothing is read from doorbells and wake-up eventfds: an edge is the message, and their counters
+ * may grow. DEFER_TASKRUN: completions are made when this thread asks for them, never in between.
+ * Spec: io_uring_setup(2), io_uring_register(2) IORING_REGISTER_RESTRICTIONS
+ */
+#include "stackd/engine/engine_int.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "stackd/ctl/ctl.h"
+
+#define RING_ENTRIES	256u
+#define RING_CQ_ENTRIES	8192u		/* each watched fd can complete at once */
+#define RING_BATCH	64u
+
+/* Debian's liburing 2.3 declares its wrappers for these two, but does not export them. */
+static int ring_register(struct io_uring *ring, unsigned op, const void *arg, unsigned cnt)
+{
+	return syscall(SYS_io_uring_register, ring->ring_fd, op, arg, cnt) < 0 ? -errno : 0;
+}
+
+static int restrict_ring(struct io_uring *ring)
+{
+	static const unsigned ops[] = { IORING_OP_NOP, IORING_OP_POLL_ADD, IORING_OP_POLL_REMOVE,
+					IORING_OP_WRITE };
+	enum { OPS = sizeof(ops) / sizeof(ops[0]) };
+	struct io_uring_restriction res[OPS + 1];
+
+	memset(res, 0, sizeof(res));
+	for (unsigned i = 0; i < OPS; i++) {
+		res[i].opcode = IORING_RESTRICTION_SQE_OP;
+		res[i].sqe_op = (uint8_t)ops[i];
+	}
+	res[OPS].opcode = IORING_RESTRICTION_SQE_FLAGS_ALLOWED;
+	res[OPS].sqe_flags = IOSQE_CQE_SKIP_SUCCESS;
+	return ring_register(ring, IORING_REGISTER_RESTRICTIONS, res, OPS + 1);
+}
+
+int ring_open(struct worker *w)
+{
+	struct io_uring_params p = {
+		.flags = IORING_SETUP_R_DISABLED | IORING_SETUP_CQSIZE |
+			 IORING_SETUP_SINGLE_ISSUER |
+			 IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_TASKRUN_FLAG |
+			 IORING_SETUP_SUBMIT_ALL,
+		.cq_entries = RING_CQ_ENTRIES,
+	};
+	int r = io_uring_queue_init_params(RING_ENTRIES, &w->ring, &p);
+
+	if (r)
+		return r;
+	r = restrict_ring(&w->ring);
+	if (!r)
+		r = ring_register(&w->ring, IORING_REGISTER_ENABLE_RINGS, NULL, 0);
+	if (r)
+		io_uring_queue_exit(&w->ring);
+	return r;
+}
+
+static struct io_uring_sqe *get_sqe(struct worker *w)
+{
+	struct io_uring_sqe *sqe = io_uring_get_sqe(&w->ring);
+
+	if (!sqe) {
+		io_uring_submit(&w->ring);
+		sqe = io_uring_get_sqe(&w->ring);
+	}
+	ASSERT(sqe);			/* a submission empties the queue */
+	return sqe;
+}
+
+void ring_watch(struct worker *w, int fd, uint32_t kind, uint32_t arg)
+{
+	struct io_uring_sqe *sqe = get_sqe(w);
+
+	io_uring_prep_poll_multishot(sqe, fd, POLLIN);
+	io_uring_sqe_set_data64(sqe, RING_DATA(kind, arg, fd));
+}
+
+void ring_watch_out(struct worker *w, int fd, uint32_t kind, uint32_t arg)
+{
+	struct io_uring_sqe *sqe = get_sqe(w);
+
+	io_uring_prep_poll_add(sqe, fd, POLLOUT);
+	io_uring_sqe_set_data64(sqe, RING_DATA(kind, arg, fd));
+}
+
+void ring_unwatch(struct worker *w, int fd, uint32_t kind, uint32_t arg)
+{
+	struct io_uring_sqe *sqe = get_sqe(w);
+
+	io_uring_prep_poll_remove(sqe, RING_DATA(kind, arg, fd));
+	io_uring_sqe_set_data64(sqe, RING_DATA(RING_NONE, 0, 0));
+}
+
+void ring_wake(struct worker *w, int fd)
+{
+	static const uint64_t one = 1;
+	struct io_uring_sqe *sqe = get_sqe(w);
+
+	io_uring_prep_write(sqe, fd, &one, sizeof(one), 0);
+	sqe->flags |= IOSQE_CQE_SKIP_SUCCESS;
+	io_uring_sqe_set_data64(sqe, RING_DATA(RING_NONE, 0, 0));
+}
+
+void ring_submit(struct worker *w)
+{
+	if (io_uring_sq_ready(&w->ring))
+		io_uring_submit(&w->ring);
+}
+
+void ring_sleep(struct worker *w, uint64_t timeout_us)
+{
+	struct __kernel_timespec ts = { .tv_sec = (int64_t)(timeout_us / 1000000),
+					.tv_nsec = (int64_t)(timeout_us % 1000000 * 1000) };
+	struct io_uring_cqe *cqe;
+
+	io_uring_submit_and_wait_timeout(&w->ring, &cqe, 1,
+					 timeout_us == UINT64_MAX ? NULL : &ts, NULL);
+}
+
+/* A multishot poll that ended without having been removed (its completions overflowed) starts anew.
+ * */
+static void again(struct worker *w, const struct io_uring_cqe *cqe)
+{
+	uint64_t d = cqe->user_data;
+
+	if (!(cqe->flags & IORING_CQE_F_MORE) && cqe->res >= 0 && !(cqe->res & POLLOUT))
+		ring_watch(w, RING_FD(d), RING_KIND(d), RING_ARG(d));
+}
+
+static void one_completion(struct worker *w, const struct io_uring_cqe *cqe)
+{
+	uint64_t d = cqe->user_data;
+
+	switch ((enum ring_kind)RING_KIND(d)) {
+	case RING_NONE:
+		return;
+	case RING_WAKE:
+	case RING_DEVICE:
+		again(w, cqe);
+		return;
+	case RING_DOORBELL:
+		snmp_inc(&w->st, SNMP_App_Doorbells);
+		again(w, cqe);
+		return;
+	case RING_CHAN:
+		again(w, cqe);
+		ctl_chan_ready(w->eng);
+		return;
+	case RING_CONN:
+		if (cqe->res < 0)
+			return;		/* removed: the connection is gone */
+		again(w, cqe);
+		ctl_conn_ready(w->eng, RING_ARG(d), (uint32_t)cqe->res);
+		return;
+	}
+}
+
+unsigned ring_reap(struct worker *w)
+{
+	struct io_uring_cqe *cqe[RING_BATCH];
+	unsigned n = io_uring_peek_batch_cqe(&w->ring, cqe, RING_BATCH);
+
+	for (unsigned i = 0; i < n; i++) {
+		struct io_uring_cqe c = *cqe[i];
+
+		one_completion(w, &c);
+	}
+	io_uring_cq_advance(&w->ring, n);
+	return n;
+}

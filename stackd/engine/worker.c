@@ -1,0 +1,314 @@
+/* SPDX-License-Identifier: MIT */
+/* engine/worker.c - a worker: its memory, its loop, its sleep
+ *
+ * One loop: completions; a burst from the device; commands of programs; messages of other workers;
+ * packets to ourselves; timers; then one flush each: TCP's output and ACKs, the transmit vector,
+ * wake-ups of programs and of other workers.
+ * While there is work it loops; after that it spins for about what a wake-up costs here
+ * (calib.c); then it says in the info page that it sleeps, looks once more for what came before
+ * that could be seen, and waits in its ring.
+ * Pairs:   xchg_sc(sleeping = 1) then ld_sc of dirty words and hand-off rings, with: program
+ * or_sc(dirty)
+ *          then ld_sc(sleeping); other worker st_rel(prod) then xchg_sc(sleeping = 0)
+ * Holds:   W1 a worker sleeps only after it has looked, with its sleeping word set, at every source
+ *             that does not complete in its ring; device and eventfds complete there
+ *          W2 whoever swaps the word from 1 to 0 writes the eventfd
+ */
+#include "stackd/engine/engine_int.h"
+
+#include <errno.h>
+#include <numa.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#include "stackd/core/clock.h"
+#include "stackd/core/rng.h"
+#include "stackd/core/topo.h"
+#include "stackd/ctl/ctl.h"
+
+#define RX_BUDGET	64u
+#define CMD_BUDGET	256u
+#define MSG_BUDGET	256u		/* per sender and loop */
+#define POOL_SMALL	8192u
+#define POOL_BIG	256u
+#define WAKES_AT_ONCE	64u
+
+/* ---- sending ---- */
+
+static void wake_worker(struct worker *w, unsigned to)
+{
+	struct engine *eng = w->eng;
+
+	if (xchg_sc(&eng->info->worker[to].sleeping, 0))
+		ring_wake(w, eng->w[to]->wake_fd);
+}
+
+bool worker_send(struct stack *st, uint16_t to, const struct stack_msg *msg)
+{
+	struct worker *w = st->up_arg;
+
+	if (!handoff_push(handoff_ring(w->eng->rings, w->eng->workers, st->worker, to), msg)) {
+		/* The caller may try until there is room: the receiver must not sleep meanwhile. */
+		wake_worker(w, to);
+		ring_submit(w);
+		return false;
+	}
+	snmp_inc(st, SNMP_Worker_HandoffOut);
+	w->wake_workers |= 1ull << to;
+	return true;
+}
+
+static void proc_bad(struct stack *st, uint32_t proc_rec)
+{
+	struct worker *w = st->up_arg;
+
+	ctl_proc_bad(w->eng, proc_rec);
+}
+
+static const struct stack_up worker_up = {
+	.reply = app_reply, .event = app_event, .send = worker_send, .proc_bad = proc_bad,
+};
+
+/* ---- memory ---- */
+
+static void pin(struct worker *w)
+{
+	unsigned cpus = topo_cpu_cnt();
+	cpu_set_t set;
+	int cpu;
+
+	w->cpu = -1;
+	/* With two cores or none to spare, programs run where the scheduler finds room. */
+	if (cpus <= 2 || w->eng->workers >= cpus)
+		return;
+	cpu = topo_worker_cpu(w->st.worker, w->eng->workers, -1);
+	if (cpu < 0 || cpu >= CPU_SETSIZE)
+		return;
+	CPU_ZERO(&set);
+	CPU_SET((unsigned)cpu, &set);
+	if (!sched_setaffinity(0, sizeof(set), &set))
+		w->cpu = cpu;
+}
+
+static int make_pool(struct worker *w)
+{
+	struct pkt_pool_conf conf = { .small_cnt = POOL_SMALL, .big_cnt = POOL_BIG, .numa_node = -1,
+				      .worker = (uint8_t)w->st.worker };
+
+	if (w->cpu >= 0 && numa_available() >= 0) {
+		numa_set_localalloc();
+		conf.numa_node = numa_node_of_cpu(w->cpu);
+	}
+	return pkt_pool_create(&conf, &w->st.pool);
+}
+
+static int make_epools(struct stack *st)
+{
+	void *p = mmap(NULL, STACK_MAX_SEGS * sizeof(struct shm_epool), PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	if (p == MAP_FAILED)
+		return -errno;
+	st->epools = p;
+	return 0;
+}
+
+/* What every room finds in struct stack. */
+static int fill_stack(struct worker *w)
+{
+	struct stack *st = &w->st;
+	struct engine *eng = w->eng;
+	uint64_t seed;
+
+	if (getrandom(&seed, sizeof(seed), 0) != sizeof(seed))
+		return -EIO;
+	rng_seed(st->rng_state, seed);
+	memcpy(st->boot_secret, eng->secret, sizeof(st->boot_secret));
+	st->workers = (uint16_t)eng->workers;
+	st->now_us = clock_mono_us();
+	st->arena = &eng->arena;
+	st->cnt = arena_at(&eng->arena, AR_COUNTERS, st->worker + 1u);
+	st->intent = arena_at(&eng->arena, AR_INTENT, st->worker + 1u);
+	ASSERT(st->cnt && st->intent);
+	st->segs = eng->segs;
+	st->up = &worker_up;
+	st->up_arg = w;
+	return 0;
+}
+
+int worker_init(struct worker *w)
+{
+	int r;
+
+	pin(w);
+	r = fill_stack(w);
+	if (!r)
+		r = make_pool(w);
+	if (!r)
+		r = make_epools(&w->st);
+	if (!r)
+		r = wheel_create(w->st.now_us, &w->st.wheel);
+	if (!r)
+		r = wake_init(&w->wake);
+	if (!r && !w->wake.ctx && w->st.worker == 0)
+		engine_log("no aio here: programs are woken one by one, and one that fills up its "
+			   "eventfd can make a worker wait");
+	if (!r)
+		r = ring_open(w);
+	if (!r)
+		r = rooms_init(w);
+	if (r)
+		return r;
+	xcall_init(w);
+	ring_watch(w, w->wake_fd, RING_WAKE, 0);
+	if (w->dev_fd >= 0)
+		ring_watch(w, w->dev_fd, RING_DEVICE, 0);
+	return 0;
+}
+
+void worker_fini(struct worker *w)
+{
+	rooms_fini(w);
+	if (w->st.nic)
+		w->st.nic->ops->close(w->st.nic);
+	io_uring_queue_exit(&w->ring);
+	wake_fini(&w->wake);
+	wheel_destroy(w->st.wheel);
+	munmap(w->st.epools, STACK_MAX_SEGS * sizeof(struct shm_epool));
+	pkt_pool_destroy(w->st.pool);
+}
+
+/* ---- the loop ---- */
+
+static unsigned take_messages(struct worker *w)
+{
+	struct engine *eng = w->eng;
+	unsigned total = 0;
+
+	for (uint32_t from = 0; from < eng->workers; from++) {
+		struct handoff *h = handoff_ring(eng->rings, eng->workers, from, w->st.worker);
+		struct stack_msg msg;
+
+		for (unsigned n = 0; n < MSG_BUDGET && handoff_pop(h, &msg); n++) {
+			stack_recv(&w->st, &msg);
+			total++;
+		}
+	}
+	snmp_add(&w->st, SNMP_Worker_HandoffIn, total);
+	return total;
+}
+
+static void wake_programs(struct worker *w)
+{
+	struct app_wake wakes[WAKES_AT_ONCE];
+	unsigned n;
+
+	do {
+		n = app_take_wakes(&w->st, wakes, WAKES_AT_ONCE);
+		for (unsigned i = 0; i < n; i++) {
+			int32_t *fds = ld_acq(&w->eng->mbox_fd[wakes[i].seg % STACK_MAX_SEGS]);
+			int fd = fds ? ld_acq(&fds[wakes[i].mbox % SD_MAX_MBOXES]) : -1;
+
+			if (fd >= 0)
+				wake_add(&w->wake, fd);
+		}
+		snmp_add(&w->st, SNMP_App_Wakes, n);
+	} while (n == WAKES_AT_ONCE);
+	if (w->wake.cnt)
+		wake_flush(&w->wake);
+}
+
+static void flush(struct worker *w)
+{
+	tcp_flush(&w->st);
+	link_flush(&w->st);
+	stack_flush_home(&w->st);
+	wake_programs(w);
+	while (w->wake_workers) {
+		unsigned to = (unsigned)__builtin_ctzll(w->wake_workers);
+
+		w->wake_workers &= w->wake_workers - 1;
+		wake_worker(w, to);
+	}
+	ring_submit(w);
+}
+
+/* Return: whether there was anything to do. */
+static bool loop_once(struct worker *w)
+{
+	struct stack *st = &w->st;
+	unsigned work;
+
+	st->now_us = clock_mono_us();
+	snmp_inc(st, SNMP_Worker_Loops);
+	work = ring_reap(w);
+	work += link_poll(st, RX_BUDGET);
+	work += app_poll(st, CMD_BUDGET);
+	work += take_messages(w);
+	work += ip_poll_local(st);
+	work += wheel_advance(st->wheel, st->now_us);
+	if (st->worker == 0)
+		work += ctl_poll(w->eng);
+	flush(w);
+	return work != 0;
+}
+
+static bool messages_pending(struct worker *w)
+{
+	struct engine *eng = w->eng;
+
+	for (uint32_t from = 0; from < eng->workers; from++) {
+		if (handoff_pending(handoff_ring(eng->rings, eng->workers, from, w->st.worker)))
+			return true;
+	}
+	return false;
+}
+
+/* How long there is nothing to do by the clock. UINT64_MAX = for ever. */
+static uint64_t idle_us(struct worker *w)
+{
+	uint64_t now = clock_mono_us(), next = wheel_next_us(w->st.wheel), most = UINT64_MAX;
+
+	if (w->st.worker == 0)
+		most = ctl_idle_us(w->eng);
+	if (w->st.stranded || sock_backlog(&w->st))
+		most = 0;
+	if (next == UINT64_MAX)
+		return most;
+	next = next > now ? next - now : 0;
+	return next < most ? next : most;
+}
+
+static void sleep_until_work(struct worker *w)
+{
+	uint32_t *sleeping = &w->eng->info->worker[w->st.worker].sleeping;
+	uint64_t us;
+
+	xchg_sc(sleeping, 1);
+	us = idle_us(w);
+	if (us && !app_pending(&w->st) && !messages_pending(w) && !ld_acq(&w->eng->stop)) {
+		snmp_inc(&w->st, SNMP_Worker_Sleeps);
+		ring_sleep(w, us);
+	}
+	xchg_sc(sleeping, 0);
+}
+
+void worker_run(struct worker *w)
+{
+	uint64_t spin_us = w->eng->info->spin_ns / 1000, last = clock_mono_us();
+
+	while (!ld_acq(&w->eng->stop)) {
+		if (loop_once(w)) {
+			last = w->st.now_us;
+		} else if (w->st.now_us - last >= spin_us) {
+			sleep_until_work(w);
+			last = clock_mono_us();
+		} else {
+			cpu_relax();
+		}
+	}
+}

@@ -1,0 +1,242 @@
+/* SPDX-License-Identifier: MIT */
+/* supervisor/conf.c - command line and configuration file
+ * Both end in set(): a flag and a line of the file are one and the same thing, and flags, which are
+ * applied last, win. The file is libconfuse's: `workers = 2`, `netdev = "tap,..."`, '#' comments.
+ */
+#include "stackd/supervisor/conf.h"
+
+#include <confuse.h>
+#include <errno.h>
+#include <getopt.h>
+#include <grp.h>
+#include <pwd.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define CONF_VERSION "0.1"
+
+static const char help_text[] =
+"Usage: stackd [OPTION]... --netdev KIND,key=value,...\n"
+"A TCP/IP stack for unmodified programs: start it, then start them by stackrun.\n"
+"\n"
+"  --netdev SPEC    the device, such as\n"
+"                   tap,name=stk0,addr=192.0.2.2/24,peer=192.0.2.1/24\n"
+"                   addr: stackd's address; peer: the kernel's on the same TAP;\n"
+"                   also gw=A, route=PREFIX[@ROUTER], mtu=N, mac=M,\n"
+"                   impair=loss=1/100+dup=1/1000+seed=7\n"
+"  --run-dir DIR    control socket and lock (default: $STACKD_RUN_DIR, else " CONF_RUN_DIR ")\n"
+"  --config FILE    the same settings, one a line: workers = 2, netdev = \"tap,...\"\n"
+"  --workers N      threads that process packets, 1 to 32 (default 1)\n"
+"  --user NAME      whom the engine runs as (default: " CONF_USER " when there is such a user)\n"
+"  --daemonize      go to the background when ready; log to RUN-DIR/stackd.log\n"
+"  --check          check settings and machine, then exit\n"
+"  --help, --version\n"
+"\n"
+"SIGTERM and SIGINT stop it.\n";
+
+/* What was given where, before it is checked. Strings are borrowed. */
+struct conf_raw {
+	const char *run_dir, *workers, *user, *netdev, *config;
+	bool daemonize, check;
+};
+
+__attribute__((format(printf, 1, 2)))
+static enum conf_next complain(const char *fmt, ...)
+{
+	va_list ap;
+
+	fputs("stackd: ", stderr);
+	va_start(ap, fmt);
+	vfprintf(stderr, fmt, ap);
+	va_end(ap);
+	fputc('\n', stderr);
+	return CONF_EXIT_BAD;
+}
+
+static int set_workers(const char *v, struct conf *c)
+{
+	char *end;
+	unsigned long n = strtoul(v, &end, 10);
+
+	if (*v < '0' || *v > '9' || *end || n < 1 || n > SD_MAX_WORKERS) {
+		complain("--workers %s: must be 1 to %u", v, SD_MAX_WORKERS);
+		return -EINVAL;
+	}
+	c->workers = (uint32_t)n;
+	return 0;
+}
+
+static int set_user(const char *v, struct conf *c)
+{
+	const struct passwd *pw = getpwnam(v ? v : CONF_USER);
+
+	c->uid = c->gid = CONF_UID;
+	if (pw) {
+		c->uid = pw->pw_uid;
+		c->gid = pw->pw_gid;
+	} else if (v) {
+		complain("--user %s: no such user", v);
+		return -EINVAL;
+	}
+	if (c->uid == 0 || c->gid == 0) {
+		complain("--user %s: the engine does not run as root", v);
+		return -EINVAL;
+	}
+	return 0;
+}
+
+static int set_run_dir(const char *v, struct conf *c)
+{
+	if (!*v || strlen(v) >= sizeof(c->run_dir)) {
+		complain("--run-dir %s: empty or longer than %zu characters", v,
+			 sizeof(c->run_dir) - 1);
+		return -EINVAL;
+	}
+	strcpy(c->run_dir, v);
+	return 0;
+}
+
+static int set_netdev(const char *v, struct conf *c)
+{
+	char err[CONF_ERR];
+
+	if (conf_parse_netdev(v, &c->netdev, err)) {
+		complain("--netdev %s: %s", v, err);
+		return -EINVAL;
+	}
+	c->has_netdev = 1;
+	return 0;
+}
+
+/* Everything with its default, checked. */
+static int apply(const struct conf_raw *raw, struct conf *c)
+{
+	const char *env = getenv("STACKD_RUN_DIR");
+
+	c->daemonize = raw->daemonize;
+	c->check = raw->check;
+	if (set_run_dir(raw->run_dir ? raw->run_dir : env && *env ? env : CONF_RUN_DIR, c) ||
+	    set_workers(raw->workers ? raw->workers : "1", c) || set_user(raw->user, c))
+		return -EINVAL;
+	if (!raw->netdev) {
+		complain("no device: give --netdev, such as "
+			 "--netdev tap,name=stk0,addr=192.0.2.2/24,peer=192.0.2.1/24");
+		return -EINVAL;
+	}
+	return set_netdev(raw->netdev, c);
+}
+
+static void file_error(cfg_t *cfg, const char *fmt, va_list ap)
+{
+	fprintf(stderr, "stackd: --config %s", cfg && cfg->filename ? cfg->filename : "");
+	if (cfg && cfg->line)
+		fprintf(stderr, " line %d", cfg->line);
+	fputs(": ", stderr);
+	vfprintf(stderr, fmt, ap);
+	fputc('\n', stderr);
+}
+
+static const char *file_str(cfg_t *cfg, const char *key)
+{
+	return cfg_size(cfg, key) ? cfg_getstr(cfg, key) : NULL;
+}
+
+/* Read the file into what flags have left open. The strings stay allocated: *ret_cfg owns them. */
+static int read_file(struct conf_raw *raw, cfg_t **ret_cfg)
+{
+	static cfg_opt_t keys[] = {
+		CFG_STR("run-dir", NULL, CFGF_NODEFAULT), CFG_STR("workers", NULL, CFGF_NODEFAULT),
+		CFG_STR("user", NULL, CFGF_NODEFAULT), CFG_STR("netdev", NULL, CFGF_NODEFAULT),
+		CFG_BOOL("daemonize", cfg_false, CFGF_NONE), CFG_END()
+	};
+	cfg_t *cfg = cfg_init(keys, CFGF_NONE);
+	int r;
+
+	if (!cfg)
+		return -ENOMEM;
+	cfg_set_error_function(cfg, file_error);
+	r = cfg_parse(cfg, raw->config);
+	if (r == CFG_FILE_ERROR)
+		complain("--config %s: %s", raw->config, strerror(errno));
+	if (r != CFG_SUCCESS) {
+		cfg_free(cfg);
+		return -EINVAL;
+	}
+	raw->run_dir = raw->run_dir ? raw->run_dir : file_str(cfg, "run-dir");
+	raw->workers = raw->workers ? raw->workers : file_str(cfg, "workers");
+	raw->user = raw->user ? raw->user : file_str(cfg, "user");
+	raw->netdev = raw->netdev ? raw->netdev : file_str(cfg, "netdev");
+	raw->daemonize = raw->daemonize || cfg_getbool(cfg, "daemonize");
+	*ret_cfg = cfg;
+	return 0;
+}
+
+enum { OPT_RUN_DIR = 256, OPT_CONFIG, OPT_NETDEV, OPT_WORKERS, OPT_USER, OPT_DAEMONIZE, OPT_CHECK,
+       OPT_HELP, OPT_VERSION };
+
+static const struct option flags[] = {
+	{ "run-dir", required_argument, NULL, OPT_RUN_DIR },
+	{ "config", required_argument, NULL, OPT_CONFIG },
+	{ "netdev", required_argument, NULL, OPT_NETDEV },
+	{ "workers", required_argument, NULL, OPT_WORKERS },
+	{ "user", required_argument, NULL, OPT_USER },
+	{ "daemonize", no_argument, NULL, OPT_DAEMONIZE },
+	{ "check", no_argument, NULL, OPT_CHECK },
+	{ "help", no_argument, NULL, OPT_HELP },
+	{ "version", no_argument, NULL, OPT_VERSION },
+	{ 0 }
+};
+
+static enum conf_next read_flags(int argc, char **argv, struct conf_raw *raw)
+{
+	int o;
+
+	optind = 0;
+	while ((o = getopt_long(argc, argv, "", flags, NULL)) != -1) {
+		switch (o) {
+		case OPT_RUN_DIR: raw->run_dir = optarg; break;
+		case OPT_CONFIG: raw->config = optarg; break;
+		case OPT_WORKERS: raw->workers = optarg; break;
+		case OPT_USER: raw->user = optarg; break;
+		case OPT_DAEMONIZE: raw->daemonize = true; break;
+		case OPT_CHECK: raw->check = true; break;
+		case OPT_NETDEV:
+			if (raw->netdev)
+				return complain("--netdev %s: one device is supported", optarg);
+			raw->netdev = optarg;
+			break;
+		case OPT_HELP:
+			fputs(help_text, stdout);
+			return CONF_EXIT_OK;
+		case OPT_VERSION:
+			puts("stackd " CONF_VERSION);
+			return CONF_EXIT_OK;
+		default:
+			return CONF_EXIT_BAD;	/* getopt has said why */
+		}
+	}
+	if (optind < argc)
+		return complain("unexpected argument '%s'", argv[optind]);
+	return CONF_RUN;
+}
+
+enum conf_next conf_parse(int argc, char **argv, struct conf *ret)
+{
+	struct conf_raw raw = { 0 };
+	cfg_t *cfg = NULL;
+	enum conf_next next = read_flags(argc, argv, &raw);
+	struct conf c = { 0 };
+
+	if (next != CONF_RUN)
+		return next;
+	if (raw.config && read_file(&raw, &cfg))
+		return CONF_EXIT_BAD;
+	if (apply(&raw, &c))
+		next = CONF_EXIT_BAD;
+	else
+		*ret = c;
+	if (cfg)
+		cfg_free(cfg);
+	return next;
+}

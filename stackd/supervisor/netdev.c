@@ -1,0 +1,218 @@
+/* SPDX-License-Identifier: MIT */
+/* supervisor/netdev.c - the grammar of --netdev: KIND,key=value,...
+ * A value ends at the next comma; the impairment's own parts are joined by '+' for that reason:
+ *   tap,name=stk0,addr=192.0.2.2/24,peer=192.0.2.1/24,impair=loss=1/100+seed=7
+ * The whole is checked here, so that an error is told before any device is touched; only the
+ * impairment's words are checked by their own parser.
+ */
+#include "stackd/supervisor/conf.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define NETDEV_MTU_MIN	576u		/* what every IPv4 host must take (RFC 791) */
+#define NETDEV_MTU_MAX	65521u		/* a frame of a TAP is at most 64 KiB - 1 */
+#define NETDEV_MTU	1500u
+
+__attribute__((format(printf, 2, 3)))
+static int bad(char err[CONF_ERR], const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(err, CONF_ERR, fmt, ap);
+	va_end(ap);
+	return -EINVAL;
+}
+
+int conf_parse_prefix(const char *text, struct sd_addr *ret, uint8_t *ret_plen)
+{
+	char buf[INET_ADDRSTRLEN];
+	const char *slash = strchr(text, '/');
+	size_t n = slash ? (size_t)(slash - text) : strlen(text);
+	unsigned long len = 32;
+	struct in_addr a;
+	char *end;
+
+	if (n >= sizeof(buf) || (slash && !ret_plen))
+		return -EINVAL;
+	memcpy(buf, text, n);
+	buf[n] = '\0';
+	if (inet_pton(AF_INET, buf, &a) != 1)
+		return -EINVAL;
+	if (slash) {
+		if (slash[1] < '0' || slash[1] > '9')
+			return -EINVAL;
+		len = strtoul(slash + 1, &end, 10);
+		if (*end || len > 32)
+			return -EINVAL;
+	}
+	*ret = sd_addr_v4((be32){ a.s_addr });
+	if (ret_plen)
+		*ret_plen = (uint8_t)(96 + len);
+	return 0;
+}
+
+static int set_name(struct conf_netdev *d, const char *v, char *err)
+{
+	if (!*v || strlen(v) >= sizeof(d->name) || strpbrk(v, "/% \t") ||
+	    !strcmp(v, ".") || !strcmp(v, ".."))
+		return bad(err, "name=%s: an interface name has 1 to 15 characters, no '/'", v);
+	strcpy(d->name, v);
+	return 0;
+}
+
+/* An address that a host can have, with its prefix. */
+static int set_host(const char *key, const char *v, struct sd_addr *a, uint8_t *plen, char *err)
+{
+	if (conf_parse_prefix(v, a, plen))
+		return bad(err, "%s=%s: not an IPv4 address with prefix, such as 192.0.2.2/24",
+			   key, v);
+	if (sd_addr_is_any(a) || a->b[12] == 127 || a->b[12] >= 224 || *plen == 96)
+		return bad(err, "%s=%s: not an address that a host can have", key, v);
+	return 0;
+}
+
+static int set_addr(struct conf_netdev *d, const char *v, char *err)
+{
+	return set_host("addr", v, &d->addr, &d->addr_plen, err);
+}
+
+static int set_peer(struct conf_netdev *d, const char *v, char *err)
+{
+	return set_host("peer", v, &d->peer, &d->peer_plen, err);
+}
+
+static int set_gw(struct conf_netdev *d, const char *v, char *err)
+{
+	if (conf_parse_prefix(v, &d->gw, NULL))
+		return bad(err, "gw=%s: not an IPv4 address", v);
+	d->has_gw = 1;
+	return 0;
+}
+
+static int set_mtu(struct conf_netdev *d, const char *v, char *err)
+{
+	char *end;
+	unsigned long n = strtoul(v, &end, 10);
+
+	if (*v < '0' || *v > '9' || *end || n < NETDEV_MTU_MIN || n > NETDEV_MTU_MAX)
+		return bad(err, "mtu=%s: must be %u to %u", v, NETDEV_MTU_MIN, NETDEV_MTU_MAX);
+	d->mtu = (uint32_t)n;
+	return 0;
+}
+
+static int set_mac(struct conf_netdev *d, const char *v, char *err)
+{
+	unsigned m[6];
+	int used = 0;
+
+	if (sscanf(v, "%2x:%2x:%2x:%2x:%2x:%2x%n", &m[0], &m[1], &m[2], &m[3], &m[4], &m[5],
+		   &used) != 6 || v[used])
+		return bad(err, "mac=%s: not a MAC address, such as 02:00:00:00:00:01", v);
+	if (m[0] & 1)
+		return bad(err, "mac=%s: a multicast address", v);
+	for (unsigned i = 0; i < 6; i++)
+		d->mac[i] = (uint8_t)m[i];
+	d->has_mac = 1;
+	return 0;
+}
+
+/* PREFIX or PREFIX@ROUTER; without a router the prefix is on the link. */
+static int set_route(struct conf_netdev *d, const char *v, char *err)
+{
+	struct conf_route *r = &d->route[d->route_cnt];
+	char buf[48];
+	char *at;
+
+	if (d->route_cnt == CONF_ROUTES)
+		return bad(err, "route=%s: more than %u routes", v, CONF_ROUTES);
+	if (snprintf(buf, sizeof(buf), "%s", v) >= (int)sizeof(buf))
+		return bad(err, "route=%s: too long", v);
+	at = strchr(buf, '@');
+	if (at)
+		*at++ = '\0';
+	*r = (struct conf_route){ 0 };
+	if (conf_parse_prefix(buf, &r->dst, &r->plen))
+		return bad(err, "route=%s: '%s' is not an IPv4 prefix", v, buf);
+	if (at && conf_parse_prefix(at, &r->gw, NULL))
+		return bad(err, "route=%s: '%s' is not an IPv4 address", v, at);
+	d->route_cnt++;
+	return 0;
+}
+
+static int set_impair(struct conf_netdev *d, const char *v, char *err)
+{
+	if (!*v || strlen(v) >= sizeof(d->impair))
+		return bad(err, "impair=%s: empty or too long", v);
+	strcpy(d->impair, v);
+	for (char *p = d->impair; (p = strchr(p, '+')); )
+		*p = ',';
+	return 0;
+}
+
+static const struct {
+	const char *key;
+	int (*set)(struct conf_netdev *d, const char *v, char *err);
+} netdev_keys[] = {
+	{ "name", set_name }, { "addr", set_addr }, { "peer", set_peer }, { "gw", set_gw },
+	{ "mtu", set_mtu }, { "mac", set_mac }, { "route", set_route }, { "impair", set_impair },
+};
+
+static int set_key(struct conf_netdev *d, char *item, char *err)
+{
+	char *eq = strchr(item, '=');
+
+	if (!eq)
+		return bad(err, "'%s': expected key=value", item);
+	*eq = '\0';
+	for (unsigned i = 0; i < sizeof(netdev_keys) / sizeof(netdev_keys[0]); i++) {
+		if (!strcmp(item, netdev_keys[i].key))
+			return netdev_keys[i].set(d, eq + 1, err);
+	}
+	return bad(err, "unknown key '%s' (known: name addr peer gw mtu mac route impair)", item);
+}
+
+/* What only shows when all keys are known. */
+static int check_whole(const struct conf_netdev *d, char *err)
+{
+	if (!d->name[0])
+		return bad(err, "name= is missing");
+	if (!d->addr_plen)
+		return bad(err, "addr= is missing");
+	if (d->peer_plen && sd_addr_eq(&d->addr, &d->peer))
+		return bad(err, "addr= and peer= are the same address");
+	if (d->peer_plen && !sd_addr_in(&d->peer, &d->addr, d->addr_plen))
+		return bad(err, "peer= is not in the network of addr=");
+	if (d->has_gw && !sd_addr_in(&d->gw, &d->addr, d->addr_plen))
+		return bad(err, "gw= is not in the network of addr=");
+	return 0;
+}
+
+int conf_parse_netdev(const char *spec, struct conf_netdev *ret, char err[CONF_ERR])
+{
+	struct conf_netdev d = { .mtu = NETDEV_MTU };
+	char buf[1024];
+	char *rest = buf, *item;
+
+	if (strlen(spec) >= sizeof(buf))
+		return bad(err, "longer than %zu characters", sizeof(buf) - 1);
+	strcpy(buf, spec);
+	item = strsep(&rest, ",");
+	if (strcmp(item, "tap"))
+		return bad(err, "unknown kind of device '%.40s' (known: tap)", item);
+	strcpy(d.kind, item);
+	while ((item = strsep(&rest, ","))) {
+		int r = set_key(&d, item, err);
+
+		if (r)
+			return r;
+	}
+	if (check_whole(&d, err))
+		return -EINVAL;
+	*ret = d;
+	return 0;
+}

@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: MIT */
+/* supervisor/proto.c - messages with fds over a Unix socket, used by supervisor, engine and control
+ * Spec: unix(7), cmsg(3)
+ */
+#include "stackd/supervisor/proto.h"
+
+#include <errno.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+union fd_space {
+	struct cmsghdr align;
+	char buf[CMSG_SPACE(SUP_BATCH_FDS * sizeof(int))];
+};
+
+void sup_close_fds(const int *fds, unsigned cnt)
+{
+	for (unsigned i = 0; i < cnt; i++)
+		close(fds[i]);
+}
+
+int sup_send(int sock, const void *msg, size_t len, const int *fds, unsigned cnt, int flags)
+{
+	struct iovec iov = { .iov_base = (void *)(uintptr_t)msg, .iov_len = len };
+	struct msghdr mh = { .msg_iov = &iov, .msg_iovlen = 1 };
+	union fd_space space;
+	ssize_t n;
+
+	if (cnt > SUP_BATCH_FDS)
+		return -EINVAL;
+	if (cnt) {
+		mh.msg_control = space.buf;
+		mh.msg_controllen = CMSG_SPACE(cnt * sizeof(int));
+		memset(space.buf, 0, mh.msg_controllen);
+		*CMSG_FIRSTHDR(&mh) = (struct cmsghdr){
+			.cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS,
+			.cmsg_len = CMSG_LEN(cnt * sizeof(int)),
+		};
+		memcpy(CMSG_DATA(CMSG_FIRSTHDR(&mh)), fds, cnt * sizeof(int));
+	}
+	do {
+		n = sendmsg(sock, &mh, flags | MSG_NOSIGNAL);
+	} while (n < 0 && errno == EINTR);
+	return n < 0 ? -errno : 0;
+}
+
+/* Move received fds to the caller; what does not fit is closed. */
+static unsigned take_fds(struct msghdr *mh, int *fds, unsigned max)
+{
+	unsigned cnt = 0;
+
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(mh); c; c = CMSG_NXTHDR(mh, c)) {
+		unsigned n;
+
+		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
+			continue;
+		n = (unsigned)((c->cmsg_len - CMSG_LEN(0)) / sizeof(int));
+		for (unsigned i = 0; i < n; i++) {
+			int fd;
+
+			memcpy(&fd, CMSG_DATA(c) + i * sizeof(int), sizeof(int));
+			if (cnt < max)
+				fds[cnt++] = fd;
+			else
+				close(fd);
+		}
+	}
+	return cnt;
+}
+
+int sup_recv(int sock, void *msg, size_t size, int *fds, unsigned max, unsigned *ret_cnt, int flags)
+{
+	struct iovec iov = { .iov_base = msg, .iov_len = size };
+	union fd_space space;
+	struct msghdr mh = {
+		.msg_iov = &iov, .msg_iovlen = 1,
+		.msg_control = space.buf, .msg_controllen = sizeof(space.buf),
+	};
+	ssize_t n;
+
+	*ret_cnt = 0;
+	do {
+		n = recvmsg(sock, &mh, flags | MSG_CMSG_CLOEXEC);
+	} while (n < 0 && errno == EINTR);
+	if (n < 0)
+		return -errno;
+	*ret_cnt = take_fds(&mh, fds, max);
+	if (mh.msg_flags & MSG_TRUNC) {
+		sup_close_fds(fds, *ret_cnt);
+		*ret_cnt = 0;
+		return -EMSGSIZE;
+	}
+	return (int)n;
+}

@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: MIT */
+/* supervisor/proto.h - messages between supervisor and engine, and what the fd store keeps
+ * AF_UNIX SOCK_SEQPACKET pair, one struct per message, fds by SCM_RIGHTS. The engine is not trusted
+ * with more than its own: it can have fds kept and dropped, and one of them reopened read-only.
+ *
+ * Start:      SUP_CONF{conf}(info rw, info ro)  SUP_DEV(queue fds)  SUP_KEPT...  SUP_GO,
+ *             answered by ENG_READY
+ * Later:      SUP_CONN(connection), SUP_STOP                     supervisor to engine
+ *             ENG_KEEP(fds), answered by SUP_KEPT_R(read-only fd) in the order of the requests
+ *             ENG_DROP                                           engine to supervisor
+ * Keys: the engine's are any number below SUP_KEY_CONN; the supervisor's own (accepted connections)
+ * have that bit. A key may be kept several times (a process that gets more mailboxes): drop drops
+ * all.
+ */
+#ifndef SUPERVISOR_PROTO_H
+#define SUPERVISOR_PROTO_H
+
+#include "stackd/supervisor/conf.h"
+
+#define SUP_MAXFDS	64		/* per message and per store entry */
+#define SUP_BATCH_FDS	253		/* the kernel's limit for one message */
+#define SUP_KEY_CONN	(1ull << 63)
+#define SUP_META	64
+
+enum sup_type {
+	SUP_CONF = 1,			/* struct sup_conf; fds: info read-write, info read-only */
+	SUP_DEV,			/* fds: the device's queues; u32 = MAC is in meta[0..5] */
+	SUP_KEPT,			/* a store entry from before the engine's restart */
+	SUP_GO,				/* that was all */
+	SUP_CONN,			/* fd: a new control connection; meta: struct sup_cred */
+	SUP_KEPT_R,			/* answer to ENG_KEEP; err; fd: read-only copy if wanted */
+	SUP_STOP,			/* end now */
+	ENG_READY,			/* packets are processed, programs may come */
+	ENG_KEEP,			/* keep these fds under key; meta is for the next engine */
+	ENG_DROP,			/* forget key and close its fds */
+};
+
+/* What an entry is, for the engine that adopts it. */
+enum sup_kind {
+	KEEP_NONE = 0,
+	KEEP_ARENA,			/* fd: arena */
+	KEEP_SEG,			/* fds: RO, RW; meta: struct keep_seg */
+	KEEP_PROC,			/* fds: doorbells, eventfds; meta: struct keep_proc */
+	KEEP_CONN,			/* fd: control connection; meta: struct sup_cred */
+};
+
+#define SUP_F_READ_ONLY	(1u << 0)	/* ENG_KEEP: answer with fds[0] reopened O_RDONLY */
+
+struct sup_msg {
+	uint32_t type;			/* enum sup_type */
+	uint32_t kind;			/* enum sup_kind */
+	uint64_t key;
+	int32_t err;			/* SUP_KEPT_R: 0 or -errno */
+	uint32_t flags;			/* SUP_F_* */
+	uint8_t meta[SUP_META];
+};
+
+struct sup_cred {			/* the kernel's word about who connected */
+	uint32_t pid, uid, gid;
+	uint32_t proc;			/* connection of a forked child: its record, else 0 */
+};
+
+struct keep_seg {
+	uint32_t seg;
+};
+
+struct keep_proc {
+	uint32_t proc;			/* AR_PROC record */
+	uint32_t workers;		/* doorbells that lead the fds */
+	uint32_t mbox_cnt;
+	uint32_t mbox[8];		/* numbers of the mailboxes whose eventfds follow */
+};
+static_assert(sizeof(struct keep_proc) <= SUP_META, "fits");
+
+struct sup_conf {
+	struct sup_msg h;
+	struct conf conf;
+	uint64_t epoch;			/* counts engine starts, 1.. */
+};
+
+/* One message with fds. @fds borrowed. Return: 0 or -errno (-EAGAIN: the other side is slow). */
+int sup_send(int sock, const void *msg, size_t len, const int *fds, unsigned cnt, int flags);
+/**
+ * sup_recv() - one message; fds arrive CLOEXEC
+ * @fds: room for @max; what does not fit is closed
+ * Return: bytes, 0 at hang-up, or -errno
+ */
+int sup_recv(int sock, void *msg, size_t size, int *fds, unsigned max, unsigned *ret_cnt,
+	     int flags);
+void sup_close_fds(const int *fds, unsigned cnt);
+
+#endif
