@@ -122,9 +122,10 @@ static inline void sx_pump(void)
 	unsigned n;
 
 	do {
+		for (unsigned w = 0; w < sx.h->workers; w++)
+			sock_poll(&sx.h->st[w]);
 		n = hx_pump(sx.h);
 		for (unsigned w = 0; w < sx.h->workers; w++) {
-			sock_poll(&sx.h->st[w]);
 			n += ip_poll_local(&sx.h->st[w]);
 			link_flush(&sx.h->st[w]);
 		}
