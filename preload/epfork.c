@@ -2,10 +2,11 @@
 /* preload/epfork.c - epoll sets after fork
  * fork copies a set's state, but its mailbox and its subscriptions stay the parent's, and the real
  * epoll fd behind it is one object for both. A child that never touches the set leaves all of it
- * alone. On first use the child *adopts* it: a real epoll fd of its own behind the same number, with
- * the same kernel members (the kernel lists them in /proc/self/fdinfo), a mailbox of its own, and
- * subscriptions anew. So parent and child each see every event, where Linux would let them share one
- * set: what a child expects that goes on with an inherited loop, without harm to the parent's.
+ * alone. On first use the child *adopts* it: a real epoll fd of its own behind the same number,
+ * with the same kernel members (the kernel lists them in /proc/self/fdinfo), a mailbox of its own,
+ * and subscriptions anew. So parent and child each see every event, where Linux would let them
+ * share one set: what a child expects that goes on with an inherited loop, without harm to the
+ * parent's.
  * Spec:    S3
  * Threads: between prepare and parent/child only the forking one
  */

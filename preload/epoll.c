@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* preload/epoll.c - epoll_wait() and its kin
  * A set without stackd members goes to the kernel as it is. Otherwise: collect what stackd members
- * have; ask the kernel without waiting, always when there was nothing, and now and then when there was
- * (kernel members must not starve); spin; sleep in the real epoll_pwait() on the real fd with the
- * program's mask, so that time-outs, EINTR and masks are the kernel's own.
+ * have; ask the kernel without waiting, always when there was nothing, and now and then when there
+ * was (kernel members must not starve); spin; sleep in the real epoll_pwait() on the real fd with
+ * the program's mask, so that time-outs, EINTR and masks are the kernel's own.
  * Spec:    S2, S3
  * Holds:   E2, E4 (epoll_int.h)
  * Threads: all; several may wait on one set

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /* preload/epoll_int.h - epoll sets: what epset.c, epctl.c, epoll.c and epfork.c share
- * The program's epoll fd is a real one; kernel fds are members of it and of nothing else. An epoll fd
- * made while attached has a struct pl_epset from the start (so that dups find it, and so that members
- * are counted), one made before gets it with its first stackd member; in any case only the first stackd member *activates* it: it gets a mailbox, whose eventfd
- * joins the real set, edge-triggered, under a cookie. From then on epoll_wait() merges both kinds.
+ * The program's epoll fd is a real one; kernel fds are members of it and of nothing else. An epoll
+ * fd made while attached has a struct pl_epset from the start (so that dups find it, and so that
+ * members are counted), one made before gets it with its first stackd member; in any case only the
+ * first stackd member *activates* it: it gets a mailbox, whose eventfd joins the real set,
+ * edge-triggered, under a cookie. From then on epoll_wait() merges both kinds.
  * Holds:
- *   E1  structs are never unmapped: a pointer from sets[] is always good; the tag tells whether it is
- *       still the set that was meant
+ *   E1  structs are never unmapped: a pointer from sets[] is always good; the tag tells whether it
+ *       is still the set that was meant
  *   E2  a set's lock is never held across a sleep
  *   E3  an item is on the ready list at most once (queued), and a free one never
  *   E4  no thread sleeps while the ready list holds something or the mailbox a bit that nobody was
@@ -39,7 +40,7 @@ struct pl_epitem {			/* index = bit of the mailbox */
 struct pl_epset {
 	uint64_t lock;
 	uint32_t tag;			/* id and incarnation; 0 = unused. All below: 0 then */
-	uint32_t fork_gen;		/* ep.fork_gen of the process that owns mailbox and members */
+	uint32_t fork_gen;		/* ep.fork_gen of the owner of mailbox, members */
 	struct pl_mbox mb;		/* mbox 0 = no stackd member yet: the kernel's alone */
 	struct sd_mbox *m;
 	int epfd;			/* an fd of it, the last one used */
@@ -132,9 +133,10 @@ void epitem_hybrid(struct pl_epset *s, struct pl_epitem *it, bool on);
 /* Locked: add events of stackd members to the @n that epset_filter() left, up to @max in all.
  * Return: number of events now. */
 int epset_collect(struct pl_epset *s, struct epoll_event *out, int n, int max);
-/* Locked: begin a round; take our own out of what the kernel said. Return: number of events left. */
+/* Locked: begin a round; take our own out of what the kernel said. Return: events left. */
 int epset_filter(struct pl_epset *s, struct epoll_event *ev, int n);
-/* Locked, after a change: wake a sleeper if there is something for him, else keep him woken-able. */
+/* Locked, after a change: wake a sleeper if there is something for him, else see that the next
+ * post will. */
 void epset_pass_on(struct pl_epset *s);
 
 /* ---- epfork.c ---- */

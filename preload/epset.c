@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* preload/epset.c - epoll sets: members, the ready list, events (epoll_int.h tells the design)
- * A posted bit puts its item on the ready list; collecting walks the list, asks each slot what is true
- * now, reports what the program wants to know, and puts level-triggered items back at the end, so
- * that they are asked again next time: the kernel's own method, and so its fairness.
+ * A posted bit puts its item on the ready list; collecting walks the list, asks each slot what is
+ * true now, reports what the program wants to know, and puts level-triggered items back at the end,
+ * so that they are asked again next time: the kernel's own method, and so its fairness.
  * Spec:    S2
  * Threads: all; everything here runs under the set's lock
  */

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* preload/multi.c - waiting for several fds at once, stackd's and the kernel's mixed
- * The thread's mailbox is subscribed to every stackd socket of the call, bit i + 1 for member i, and
- * its eventfd joins the kernel fds in the real call: one sleep watches both kinds. Epoll sets that are
- * members are armed meanwhile: then their real fd becomes readable when one of their sockets does.
+ * The thread's mailbox is subscribed to every stackd socket of the call, bit i + 1 for member i,
+ * and its eventfd joins the kernel fds in the real call: one sleep watches both kinds. Epoll sets
+ * that are members are armed meanwhile: then their real fd becomes readable when one of their
+ * sockets does.
  * Spec:    S2
  * Holds:   W1 to W3 of wait.c
  * Threads: all; state is on the caller's stack

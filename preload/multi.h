@@ -19,8 +19,9 @@ struct pl_multi {
 	struct pl_member *mem;
 	unsigned cnt;
 	bool kern_any;			/* there is something to ask the kernel about */
-	/* Ask the kernel about the other fds and, unless -1, about @efd, which it empties; sleeps as
-	 * ppoll() does. Return: number of ready fds without @efd, or -errno (then none is marked). */
+	/* Ask the kernel about the other fds and, unless -1, about @efd, which it empties; sleeps
+	 * as ppoll() does. Return: number of ready fds without @efd, or -errno (then none is
+	 * marked). */
 	int (*kern)(struct pl_multi *m, int efd, const struct timespec *ts, const sigset_t *mask);
 };
 

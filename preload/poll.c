@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* preload/poll.c - poll(), ppoll() and their checked twins
- * A call without stackd fds costs one load for each fd and goes to the kernel as it is. Otherwise the
- * kernel gets a copy of the array in which stackd fds are -1 (hybrids and epoll sets stay in), and
- * the answers are or'ed.
+ * A call without stackd fds costs one load for each fd and goes to the kernel as it is. Otherwise
+ * the kernel gets a copy of the array in which stackd fds are -1 (hybrids and epoll sets stay in),
+ * and the answers are or'ed.
  * Spec:    S1, S2
  * Threads: all
  */
@@ -146,8 +146,8 @@ PL_EXPORT int __poll_chk(struct pollfd *p, nfds_t n, int timeout, size_t size)
 	return poll(p, n, timeout);
 }
 
-PL_EXPORT int __ppoll_chk(struct pollfd *p, nfds_t n, const struct timespec *ts, const sigset_t *mask,
-			  size_t size)
+PL_EXPORT int __ppoll_chk(struct pollfd *p, nfds_t n, const struct timespec *ts,
+			  const sigset_t *mask, size_t size)
 {
 	if (size / sizeof(*p) < n)
 		return real.__ppoll_chk(p, n, ts, mask, size);	/* ends the program */

@@ -2,12 +2,12 @@
 /* preload/ready.c - what poll() would say of a socket now
  * Linux derives readiness from four facts: the state, which directions are shut, bytes to read and
  * room to write. The first two live in slot_e (and shutdown() calls not yet seen by the engine in
- * slot_p.flags), bytes and room follow from the positions on both sides. A slot whose generation the
- * engine does not serve (yet) is a fresh socket.
+ * slot_p.flags), bytes and room follow from the positions on both sides. A slot whose generation
+ * the engine does not serve (yet) is a fresh socket.
  * Spec:    S2
  * In/Out:  slot -> SD_EV_* bits
- * Pairs:   or_sc(slot_p.flags, NOSPACE) then ld_sc(tx_una) here with the worker's store of tx_una then
- *          its look at NOSPACE: one of the two sees the other
+ * Pairs:   or_sc(slot_p.flags, NOSPACE) then ld_sc(tx_una) here with the worker's store of tx_una
+ *          then its look at NOSPACE: one of the two sees the other
  * Threads: any, also signal handlers; writes nothing but NOSPACE
  */
 #include <limits.h>
@@ -115,7 +115,7 @@ static bool stream_readable(const struct view *v)
 	if (!target)
 		target = 1;
 	if (v->eflags & SD_E_URG && ld_acq(&v->e->rx_urg) == ld_rlx(&v->p->rx_head) + 1)
-		target++;		/* the urgent byte alone does not make the socket readable */
+		target++;		/* the urgent byte alone does not count */
 	if (!avail)
 		return false;
 	if (avail >= target)

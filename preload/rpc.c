@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* preload/rpc.c - synchronous commands: one entry to a worker, the answer in the mailbox's reply slot
+/* preload/rpc.c - synchronous commands: an entry to a worker, an answer in the mailbox's reply slot
  * The reply slot lies in the engine's memory; the sequence number that the command carried tells
- * whether the answer in it is ours. Each mailbox counts on from what it asked last, whoever held it.
+ * whether the answer in it is ours. Each mailbox counts on from what it asked last, whoever held
+ * it.
  * Spec:    DESIGN.md "Commands, notifications, doorbells"
  * Pairs:   ld_acq(reply.seq) with the worker's st_rel after the data
  * Threads: all; not a cancellation point, not interrupted by signals

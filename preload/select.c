@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* preload/select.c - select() and pselect()
- * Sets may be larger than FD_SETSIZE: they are read as arrays of words, as far as the first argument
- * says. Kernel fds keep to real select() semantics (a hang-up does not make an fd writable, for
- * one): the kernel gets copies without the stackd fds, long enough for the mailbox's eventfd.
+ * Sets may be larger than FD_SETSIZE: they are read as arrays of words, as far as the first
+ * argument says. Kernel fds keep to real select() semantics (a hang-up does not make an fd
+ * writable, for one): the kernel gets copies without the stackd fds, long enough for the mailbox's
+ * eventfd.
  * Spec:    S1, S2
  * Threads: all
  */
@@ -105,7 +106,8 @@ static int select_kern(struct pl_multi *m, int efd, const struct timespec *ts, c
 		if (efd >= n)
 			n = efd + 1;
 	}
-	k = real.pselect(n, (fd_set *)c->res[0], (fd_set *)c->res[1], (fd_set *)c->res[2], ts, mask);
+	k = real.pselect(n, (fd_set *)c->res[0], (fd_set *)c->res[1], (fd_set *)c->res[2], ts,
+			 mask);
 	if (k <= 0)
 		for (int i = 0; i < 3; i++)
 			memset(c->res[i], 0, c->words * sizeof(uint64_t));
@@ -172,7 +174,8 @@ static int select_prepare(struct select_call *c, unsigned ours, size_t stack_len
 	return 0;
 }
 
-static int select_mixed(struct select_call *c, unsigned ours, uint64_t deadline, const sigset_t *mask)
+static int select_mixed(struct select_call *c, unsigned ours, uint64_t deadline,
+			const sigset_t *mask)
 {
 	_Alignas(8) char stack[STACK_LEN];
 	int r;

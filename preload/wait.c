@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /* preload/wait.c - blocking: the thread's mailbox, the spin, and pl_wait()
- * A thread that must wait subscribes its mailbox to the slot, looks at the slot once more, spins, says
- * that it sleeps, and sleeps on the mailbox's eventfd (the three phases stand in wait_int.h). A handler
- * that waits while it interrupted a wait of the same thread gets a mailbox of its own for that time.
+ * A thread that must wait subscribes its mailbox to the slot, looks at the slot once more, spins,
+ * says that it sleeps, and sleeps on the mailbox's eventfd (the three phases stand in wait_int.h).
+ * A handler that waits while it interrupted a wait of the same thread gets a mailbox of its own for
+ * that time.
  * Spec:    S2, S3 (EINTR, SA_RESTART, cancellation points)
  * Holds:   W1 no subscription outlives the call, nor a cancellation within it
- *          W2 bits are taken before the slot is looked at: what is posted after the look is still set
+ *          W2 bits are taken before the slot is looked at: what is posted after the look is still
+ *          set
  *          W3 a wait that ends for another reason looks once more, so that a wake-up that only this
  *             waiter got (an exclusive subscription) is not lost
  * Threads: all; state is per thread
@@ -62,7 +64,7 @@ const struct timespec *pl_left(uint64_t deadline, struct timespec *ret_ts)
 
 static PL_TLS struct {
 	struct pl_mbox mb;		/* mbox 0: none yet */
-	uint32_t depth;			/* waits in progress: more than one only in signal handlers */
+	uint32_t depth;			/* waits in progress; > 1 only in handlers */
 	struct pl_spin spin;
 } self;
 static pthread_key_t exit_key;
@@ -302,7 +304,8 @@ static int sleep_restartable(struct wait_ctx *c)
 	pl_sigs_block(&c->sg);
 	memcpy(&wanted, &c->sg.orig, sizeof(wanted));
 	wanted = ~wanted;
-	p[2].fd = (int)syscall(SYS_signalfd4, -1, &wanted, KERNEL_SIGSET, SFD_CLOEXEC | SFD_NONBLOCK);
+	p[2].fd = (int)syscall(SYS_signalfd4, -1, &wanted, KERNEL_SIGSET,
+			       SFD_CLOEXEC | SFD_NONBLOCK);
 	p[2].events = POLLIN;
 	if (p[2].fd < 0)
 		return sleep_ppoll(c, &c->sg.orig);

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /* preload/wait_int.h - what wait.c, rpc.c, poll.c, select.c and epoll.c share
  * A wait goes through three phases:
- *   1  a spin of at most PL_SPIN_OPEN_NS with signals as they are: too short to be told from a signal
- *      that came before the call
+ *   1  a spin of at most PL_SPIN_OPEN_NS with signals as they are: too short to be told from a
+ *      signal that came before the call
  *   2  a longer spin with all signals blocked, so that none is lost to the sleep that follows; how
  *      long is learnt from whether earlier ones paid
- *   3  the real sleep, which lets the program's mask in atomically (ppoll and its kin) or after a look
- *      at what is pending (read, for the sake of SA_RESTART)
+ *   3  the real sleep, which lets the program's mask in atomically (ppoll and its kin) or after a
+ *      look at what is pending (read, for the sake of SA_RESTART)
  */
 #ifndef PRELOAD_WAIT_INT_H
 #define PRELOAD_WAIT_INT_H
@@ -33,7 +33,7 @@ const struct timespec *pl_left(uint64_t deadline, struct timespec *ret_ts);
 struct pl_waiter {
 	struct pl_mbox mb;
 	struct sd_mbox *m;
-	bool temp;			/* the thread's own is in use by the code a handler interrupted */
+	bool temp;			/* the thread's own is in use: in a handler */
 };
 /* Return: 0, or -errno when there is no mailbox to be had. Every get has its put. */
 int pl_waiter_get(struct pl_waiter *w);
@@ -54,8 +54,8 @@ struct pl_sigs {			/* the signal mask around a spin */
 	sigset_t orig;
 	bool blocked;			/* all are blocked now; orig is the program's mask */
 };
-/* Spin until @m has a bit, at most until @deadline. Return: true when there is one. On false, signals
- * may be blocked. pl_sigs_restore() is due in any case. */
+/* Spin until @m has a bit, at most until @deadline. Return: true when there is one. On false,
+ * signals may be blocked. pl_sigs_restore() is due in any case. */
 bool pl_spin(struct pl_spin *sp, struct sd_mbox *m, uint64_t deadline, struct pl_sigs *sg);
 /* Tell how long the sleep was that came after a spin in vain. */
 void pl_spin_slept(struct pl_spin *sp, uint64_t from_ns);
@@ -66,8 +66,8 @@ void pl_sigs_restore(struct pl_sigs *sg);
 bool pl_sigs_interrupt(const struct pl_sigs *sg);
 
 /* ---- epoll sets as members of poll() and select() ---- */
-/* A set with stackd members behind @ofd? Return: true, then @fd's readiness is the kernel's word or'ed
- * with pl_epset_poll(). */
+/* A set with stackd members behind @ofd? Return: true, then @fd's readiness is the kernel's word
+ * or'ed with pl_epset_poll(). */
 bool pl_epset_is(sd_ofd ofd);
 bool pl_epset_poll(sd_ofd ofd);
 /* While armed, posts make the real epoll fd readable. */

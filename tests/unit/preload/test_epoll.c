@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* epoll sets with stackd members; where it can be, the same is done to a kernel set and compared. */
+/* epoll sets with stackd members; where it can be, the same is done to a kernel set. */
 #include "wait_fx.h"
 
 #include <sys/wait.h>
@@ -56,7 +56,8 @@ Test(epoll, errors_are_linux)
 	start();
 	for (int ours = 0; ours < 2; ours++) {
 		int set = ours ? e : k, fd = ours ? s : ks;
-		struct epoll_event in = { EPOLLIN, { 0 } }, ex = { EPOLLIN | EPOLLEXCLUSIVE, { 0 } };
+		struct epoll_event in = { EPOLLIN, { 0 } };
+		struct epoll_event ex = { EPOLLIN | EPOLLEXCLUSIVE, { 0 } };
 		struct epoll_event odd = { EPOLLIN | EPOLLEXCLUSIVE | EPOLLONESHOT, { 0 } };
 
 		cr_expect_eq(ctl(set, EPOLL_CTL_MOD, fd, &in), ENOENT);
@@ -659,7 +660,8 @@ Test(epoll, nested_before_it_has_members, .timeout = 10)
 /* The child's place in the family, as fork.c makes it, without an engine to ask. */
 static void become_child(void)
 {
-	struct sd_ctl_hello_r r = { .proc = 2, .proc_gen = 2, .workers = 1, .seg = 1, .mbox_cnt = 2 };
+	struct sd_ctl_hello_r r = { .proc = 2, .proc_gen = 2, .workers = 1, .seg = 1,
+				    .mbox_cnt = 2 };
 	int fds[3];
 
 	fds[0] = eventfd(0, 0);
@@ -703,7 +705,7 @@ Test(epoll, child_uses_an_inherited_set, .timeout = 10)
 	pl_epoll_fork_parent();
 	cr_assert_eq(waitpid(pid, &st, 0), pid);
 	cr_expect_eq(st, 0, "status %#x", st);
-	expect_both(64);		/* the parent's set is whole, and heard what the child did */
+	expect_both(64);	/* the parent's set is whole, and heard what the child did */
 }
 
 Test(epoll, child_closes_an_inherited_set, .timeout = 10)
@@ -768,7 +770,7 @@ static void *poster(void *arg)
 	return NULL;
 }
 
-/* Edge-triggered and one-shot: only one thread at a time handles a socket; all bytes must be seen. */
+/* Edge-triggered, one-shot: one thread at a time handles a socket; all bytes must be seen. */
 static void *waiter(void *arg)
 {
 	while (ld_rlx(&got) < POSTS) {

@@ -113,7 +113,7 @@ Test(poll, hybrid_hears_the_kernel, .timeout = 10)
 	start();
 	int t[2];
 
-	/* The kernel fd "behind" the slot is a socket pair's end here, so that it can become ready. */
+	/* The kernel fd "behind" the slot is a socket pair's end here: it can become ready. */
 	cr_assert_eq(socketpair(AF_UNIX, SOCK_STREAM, 0, t), 0);
 	cr_assert_eq(real.dup2(t[0], s), s);
 	struct pollfd f = { s, POLLIN, 0 };

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Readiness: each situation is made with a pair of kernel sockets and, by hand, in a slot; poll() on
- * both in one call must say the same. */
+/* Readiness: each situation is made with a pair of kernel sockets and, by hand, in a slot; poll()
+ * on both in one call must say the same. */
 #include "wait_fx.h"
 
 #include <netinet/tcp.h>
@@ -9,7 +9,7 @@ static short both(int kern, int ours, const char *what)
 {
 	struct pollfd p[2] = { { kern, WX_ALL_EV, 0 }, { ours, WX_ALL_EV, 0 } };
 
-	poll(p, 2, 20);			/* what travels over lo has arrived by then, or the poll waits */
+	poll(p, 2, 20);			/* what travels over lo has arrived by then */
 	cr_expect_eq(p[0].revents, p[1].revents, "%s: kernel %#x, stackd %#x", what, p[0].revents,
 		     p[1].revents);
 	return p[0].revents;

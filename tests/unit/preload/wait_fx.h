@@ -38,8 +38,8 @@ void wx_rst(int fd);
 /* Subscriptions of @fd's slot. */
 unsigned wx_subs(int fd);
 
-/* A connected pair of kernel TCP sockets in a network namespace of the test's own; Return: false when
- * there can be none (not root). */
+/* A connected pair of kernel TCP sockets in a network namespace of the test's own; Return: false
+ * when there can be none (not root). */
 bool wx_kernel_pair(int ret_fd[2]);
 bool wx_netns(void);
 
