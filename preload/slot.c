@@ -72,7 +72,7 @@ uint64_t pl_tx_room(uint32_t slot, uint64_t need)
 
 	if (space >= need)
 		return space;
-	or_sc(&pl_p(slot)->flags, SD_P_NOSPACE);	/* pairs with the worker's xchg_sc(tx_una) */
+	or_sc(&pl_p(slot)->flags, SD_P_NOSPACE);	/* pairs: worker, xchg_sc(tx_una) */
 	return pl_tx_space(slot);
 }
 
