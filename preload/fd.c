@@ -161,9 +161,14 @@ void pl_slot_drop(uint32_t slot)
 {
 	struct sd_cmd cmd = pl_cmd_for(slot, SD_OP_CLOSE);
 	uint32_t worker = pl_worker(slot);
+	bool used = (pl_eflags(slot) & SD_E_BOUND) || pl_state_of(slot) != SD_ST_CLOSE;
 
-	if (shm_slot_put(&pl.seg, slot))
+	if (!shm_slot_put(&pl.seg, slot))
+		return;
+	if (used)
 		pl_cmd(worker, &cmd);
+	else
+		pl_cmd_quiet(worker, &cmd);	/* nobody waits for a slot that was never used */
 }
 
 int pl_fd_close(int fd, sd_ofd ofd)

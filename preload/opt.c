@@ -188,6 +188,13 @@ static bool level_fits(uint32_t slot, int level)
 	}
 }
 
+/* Tell the engine; before connect, listen or bind there is nobody to tell: they read all options. */
+static void changed(uint32_t slot)
+{
+	if ((pl_eflags(slot) & SD_E_BOUND) || pl_state_of(slot) != SD_ST_CLOSE)
+		pl_kick(slot, SD_PEND_OPT);
+}
+
 /* ---- the mirror ---- */
 
 static void *field(uint32_t slot, const struct opt *o)
@@ -262,7 +269,7 @@ static int set_mirror(uint32_t slot, const struct opt *o, const void *val, sockl
 	if (o->level == SOL_SOCKET && o->name == SO_RCVLOWAT)
 		v = v < 0 ? INT32_MAX : v ? v : 1;
 	store_int(slot, o, v);
-	pl_kick(slot, SD_PEND_OPT);
+	changed(slot);
 	return 0;
 }
 
@@ -425,7 +432,7 @@ static int set_bufsize(int fd, uint32_t slot, const struct opt *o, const void *v
 	want = v < 0 || (uint32_t)v > max ? max : (uint32_t)v;
 	want = want > INT32_MAX / 2 ? INT32_MAX : want * 2;
 	*(uint32_t *)field(slot, o) = want < min ? min : want;
-	pl_kick(slot, SD_PEND_OPT);
+	changed(slot);
 	return 0;
 }
 
@@ -485,7 +492,7 @@ static int set_linger(int fd, uint32_t slot, const struct opt *o, const void *va
 	huge = l.l_linger < 0 || l.l_linger > UINT16_MAX;
 	opts->linger_s = huge ? UINT16_MAX : (uint16_t)l.l_linger;
 	opts->linger_on = l.l_onoff != 0;
-	pl_kick(slot, SD_PEND_OPT);
+	changed(slot);
 	return 0;
 }
 

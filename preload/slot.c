@@ -3,6 +3,8 @@
  * The engine's half of a slot counts only while its generation is the program's; before
  * SD_OP_ATTACH was handled the socket looks like any unconnected one.
  * Holds:   S1 pending: only who turns it from 0 pushes a KICK
+ *          S2 the doorbell is rung once per look of the worker: by whose notice was the first, if the
+ *             worker sleeps. A signal handler does not rely on a notice of the code it interrupted
  * Threads: any; async-signal-safe
  */
 #include <sched.h>
@@ -92,6 +94,19 @@ static void ring(uint32_t worker)
 		errno = saved;		/* a full counter rings as well */
 }
 
+/* Notices of this thread that are not complete; more than one only in signal handlers. */
+static __thread volatile uint32_t in_notice __attribute__((tls_model("initial-exec")));
+
+static void notice(uint32_t worker)
+{
+	bool nested = in_notice++ > 0, first = shm_cmd_notice(&pl.seg, pl.proc_idx, worker);
+
+	/* pairs with the worker: sleeping = 1 (xchg_sc), then a look at the dirty words */
+	if ((first || nested) && ld_sc(&pl.info->worker[worker].sleeping))
+		ring(worker);
+	in_notice--;
+}
+
 /* The ring is full only while the worker is far behind or being replaced: wait for it, bounded. */
 #define PUSH_YIELDS	64
 #define PUSH_SLEEPS	5000		/* of 1 ms */
@@ -101,16 +116,19 @@ static int push(uint32_t worker, const struct sd_cmd *cmd)
 	const struct timespec ms = { .tv_nsec = 1000000 };
 	int r;
 
-	for (int i = 0; (r = shm_cmd_push(&pl.seg, pl.proc_idx, worker, cmd)) == -EAGAIN; i++) {
+	for (int i = 0;; i++) {
+		r = shm_cmd_publish(&pl.seg, pl.proc_idx, worker, cmd);
+		if (r != -EAGAIN)
+			return r;
 		if (i == PUSH_YIELDS + PUSH_SLEEPS)
 			return -EAGAIN;
+		shm_cmd_notice(&pl.seg, pl.proc_idx, worker);
 		ring(worker);
 		if (i < PUSH_YIELDS)
 			sched_yield();
 		else
 			clock_nanosleep(CLOCK_MONOTONIC, 0, &ms, NULL);
 	}
-	return r;
 }
 
 int pl_cmd_quiet(uint32_t worker, const struct sd_cmd *cmd)
@@ -122,9 +140,8 @@ int pl_cmd(uint32_t worker, const struct sd_cmd *cmd)
 {
 	int r = push(worker, cmd);
 
-	/* pairs with the worker: sleeping = 1 (xchg_sc), then a look at the dirty words */
-	if (!r && ld_sc(&pl.info->worker[worker].sleeping))
-		ring(worker);
+	if (!r)
+		notice(worker);
 	return r;
 }
 

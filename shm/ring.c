@@ -13,8 +13,8 @@
 
 static_assert((SD_CMD_ENTRIES & (SD_CMD_ENTRIES - 1)) == 0, "positions wrap with the ring");
 
-int shm_cmd_push(const struct shm_seg *seg, uint32_t proc, uint32_t worker,
-		 const struct sd_cmd *cmd)
+int shm_cmd_publish(const struct shm_seg *seg, uint32_t proc, uint32_t worker,
+		    const struct sd_cmd *cmd)
 {
 	struct sd_cmd_ring *r = shm_cmd_ring(seg, proc, worker);
 	struct sd_cmd *e;
@@ -32,8 +32,24 @@ int shm_cmd_push(const struct shm_seg *seg, uint32_t proc, uint32_t worker,
 	e = &r->e[pos % SD_CMD_ENTRIES];
 	memcpy(&e->op, &cmd->op, sizeof(*e) - offsetof(struct sd_cmd, op));
 	st_rel(&e->seq, pos + 1);		/* pairs with ld_acq in take_at() */
-	or_sc(&shm_rw_hdr(seg)->dirty[worker][proc / 64], 1ull << proc % 64);
 	return 0;
+}
+
+bool shm_cmd_notice(const struct shm_seg *seg, uint32_t proc, uint32_t worker)
+{
+	uint64_t bit = 1ull << proc % 64;
+
+	return !(or_sc(&shm_rw_hdr(seg)->dirty[worker][proc / 64], bit) & bit);
+}
+
+int shm_cmd_push(const struct shm_seg *seg, uint32_t proc, uint32_t worker,
+		 const struct sd_cmd *cmd)
+{
+	int err = shm_cmd_publish(seg, proc, worker, cmd);
+
+	if (!err)
+		shm_cmd_notice(seg, proc, worker);
+	return err;
 }
 
 /* Has the entry at @pos been published? */

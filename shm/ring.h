@@ -23,6 +23,12 @@
  */
 int shm_cmd_push(const struct shm_seg *seg, uint32_t proc, uint32_t worker,
 		 const struct sd_cmd *cmd);
+/* Its two steps. publish() alone: the worker finds the command when the process next gives notice.
+ * notice() sets the bit. Return: true when it was clear, that is, the worker has looked since the
+ * last notice and may sleep; otherwise who gave that notice has rung the doorbell, or is about to. */
+int shm_cmd_publish(const struct shm_seg *seg, uint32_t proc, uint32_t worker,
+		    const struct sd_cmd *cmd);
+bool shm_cmd_notice(const struct shm_seg *seg, uint32_t proc, uint32_t worker);
 
 #define SHM_CMD_AHEAD	64u
 

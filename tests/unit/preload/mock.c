@@ -343,6 +343,7 @@ static bool commands(void)
 	bool any = false;
 	struct sd_cmd c;
 
+	xchg_sc(&shm_rw_hdr(&m.seg)->dirty[0][0], 0);	/* pairs with or_sc in shm_cmd_notice() */
 	for (uint32_t i = 1; i < PROCS; i++)
 		while (shm_cmd_pop(&m.seg, i, 0, &m.proc[i].rd, &c)) {
 			handle(&c);
