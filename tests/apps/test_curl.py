@@ -58,7 +58,7 @@ def refused():
     """Nobody listens: curl says so as it does on the kernel."""
     import subprocess
     with stk.stackd() as d:
-        r = subprocess.run(curl(d, f"http://{stk.KERNEL}:81/"), capture_output=True, text=True,
+        r = subprocess.run(curl(d, "-v", f"http://{stk.KERNEL}:81/"), capture_output=True, text=True,
                            timeout=stk.HANG)
         stk.check(r.returncode == 7 and "refused" in r.stderr.lower(), f"{r.returncode} {r.stderr}")
         d.wait_clean()
