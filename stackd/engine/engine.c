@@ -206,7 +206,7 @@ static int run_workers(struct engine *eng)
 	pthread_barrier_init(&start.built, NULL, eng->workers);
 	pthread_barrier_init(&start.confined, NULL, eng->workers);
 	for (i = 1; i < eng->workers; i++) {
-		char name[16];
+		char name[20];		/* the kernel takes 15 characters */
 
 		r = -pthread_create(&eng->w[i]->thread, NULL, worker_thread, eng->w[i]);
 		if (r) {

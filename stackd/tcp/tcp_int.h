@@ -30,7 +30,7 @@ struct tcp_hdr {
 	be16 wnd;
 	uint16_t check;			/* memory order, see core/csum.h */
 	be16 urg;
-};
+} __attribute__((packed));
 static_assert(sizeof(struct tcp_hdr) == 20, "RFC 9293 3.1");
 
 #define TH_FIN	0x01u
