@@ -86,10 +86,10 @@ static void copy_members(int from, int to)
 	int fd;
 
 	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", from);
-	fd = (int)syscall(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC);
+	fd = (int)pl_sys(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return;
-	while ((n = syscall(SYS_read, fd, buf + have, sizeof(buf) - 1 - have)) > 0) {
+	while ((n = pl_sys(SYS_read, fd, buf + have, sizeof(buf) - 1 - have)) > 0) {
 		char *at = buf, *nl;
 
 		have += (size_t)n;
@@ -103,7 +103,7 @@ static void copy_members(int from, int to)
 		if (have > LINE_MAX_LEN)
 			have = 0;	/* no line of an epoll fd is that long */
 	}
-	syscall(SYS_close, fd);
+	pl_sys(SYS_close, fd);
 }
 
 int epset_privatise(struct pl_epset *s)

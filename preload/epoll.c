@@ -52,7 +52,7 @@ static void kern_asked(struct pl_epset *s)
 /* Under the lock, not blocking and no cancellation point. Return: events, ours taken out. */
 static int kern_check(struct ep_call *c, int max)
 {
-	long n = syscall(SYS_epoll_pwait, c->epfd, c->ev, max, 0, NULL, 0);
+	long n = pl_sys(SYS_epoll_pwait, c->epfd, c->ev, max, 0, NULL, 0);
 
 	kern_asked(c->s);
 	return epset_filter(c->s, c->ev, n > 0 ? (int)n : 0);

@@ -33,7 +33,7 @@ static __thread uint32_t self_proc __attribute__((tls_model("initial-exec")));
 uint64_t pl_self(void)
 {
 	if (!self_tid || self_proc != pl.proc_idx + 1) {	/* first use, or a fork child */
-		self_tid = (uint32_t)syscall(SYS_gettid);
+		self_tid = (uint32_t)pl_sys(SYS_gettid);
 		self_proc = pl.proc_idx + 1;
 	}
 	return shm_lock_owner(pl.proc_idx, self_tid);

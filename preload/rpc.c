@@ -22,7 +22,7 @@ static int rpc_sleep(struct pl_waiter *w)
 {
 	struct pollfd p[2] = { { pl_efd[w->mb.mbox], POLLIN, 0 }, { pl.ctl_fd, POLLRDHUP, 0 } };
 
-	syscall(SYS_ppoll, p, 2, NULL, NULL, 0);
+	pl_sys(SYS_ppoll, p, 2, NULL, NULL, 0);
 	if (p[0].revents & POLLIN)
 		pl_efd_drain(pl_efd[w->mb.mbox]);
 	else if (p[1].revents & (POLLHUP | POLLRDHUP | POLLERR | POLLNVAL))

@@ -147,17 +147,17 @@ void pl_efd_drain(int efd)
 	struct pollfd p = { efd, POLLIN, 0 };
 	struct timespec zero = { 0, 0 };
 
-	if (syscall(SYS_preadv2, efd, &iov, 1, -1L, -1L, RWF_NOWAIT) >= 0 || errno == EAGAIN)
+	if (pl_sys(SYS_preadv2, efd, &iov, 1, -1L, -1L, RWF_NOWAIT) >= 0 || errno == EAGAIN)
 		return;
-	if (syscall(SYS_ppoll, &p, 1, &zero, NULL, 0) == 1)
-		syscall(SYS_read, efd, &v, sizeof(v));
+	if (pl_sys(SYS_ppoll, &p, 1, &zero, NULL, 0) == 1)
+		pl_sys(SYS_read, efd, &v, sizeof(v));
 }
 
 void pl_efd_write(int efd)
 {
 	uint64_t one = 1;
 
-	syscall(SYS_write, efd, &one, sizeof(one));
+	pl_sys(SYS_write, efd, &one, sizeof(one));
 }
 
 /* ---- signals around a spin ---- */
@@ -169,13 +169,13 @@ void pl_sigs_block(struct pl_sigs *sg)
 	if (sg->blocked)
 		return;
 	memset(&all, 0xff, sizeof(all));	/* libc's own signals, too */
-	sg->blocked = !syscall(SYS_rt_sigprocmask, SIG_SETMASK, &all, &sg->orig, KERNEL_SIGSET);
+	sg->blocked = !pl_sys(SYS_rt_sigprocmask, SIG_SETMASK, &all, &sg->orig, KERNEL_SIGSET);
 }
 
 void pl_sigs_restore(struct pl_sigs *sg)
 {
 	if (sg->blocked)
-		syscall(SYS_rt_sigprocmask, SIG_SETMASK, &sg->orig, NULL, KERNEL_SIGSET);
+		pl_sys(SYS_rt_sigprocmask, SIG_SETMASK, &sg->orig, NULL, KERNEL_SIGSET);
 	sg->blocked = false;
 }
 
@@ -185,7 +185,7 @@ bool pl_sigs_interrupt(const struct pl_sigs *sg)
 	struct sigaction sa;
 
 	memcpy(&masked, &sg->orig, sizeof(masked));
-	if (syscall(SYS_rt_sigpending, &pending, KERNEL_SIGSET))
+	if (pl_sys(SYS_rt_sigpending, &pending, KERNEL_SIGSET))
 		return false;
 	for (pending &= ~masked; pending; pending &= pending - 1) {
 		if (sigaction(__builtin_ctzll(pending) + 1, NULL, &sa))
@@ -304,13 +304,13 @@ static int sleep_restartable(struct wait_ctx *c)
 	pl_sigs_block(&c->sg);
 	memcpy(&wanted, &c->sg.orig, sizeof(wanted));
 	wanted = ~wanted;
-	p[2].fd = (int)syscall(SYS_signalfd4, -1, &wanted, KERNEL_SIGSET,
+	p[2].fd = (int)pl_sys(SYS_signalfd4, -1, &wanted, KERNEL_SIGSET,
 			       SFD_CLOEXEC | SFD_NONBLOCK);
 	p[2].events = POLLIN;
 	if (p[2].fd < 0)
 		return sleep_ppoll(c, &c->sg.orig);
-	n = (int)syscall(SYS_ppoll, p, 3, NULL, NULL, 0);
-	syscall(SYS_close, p[2].fd);
+	n = (int)pl_sys(SYS_ppoll, p, 3, NULL, NULL, 0);
+	pl_sys(SYS_close, p[2].fd);
 	intr = pl_sigs_interrupt(&c->sg);
 	pl_sigs_restore(&c->sg);
 	pthread_testcancel();
@@ -358,7 +358,7 @@ static int wait_loop(struct wait_ctx *c)
 		pl_mbox_drain(c->w.m);
 		if (wait_ready(c))
 			return 0;
-		if (c->kern_fd >= 0 && syscall(SYS_ppoll, &p, 1, &zero, NULL, 0) > 0)
+		if (c->kern_fd >= 0 && pl_sys(SYS_ppoll, &p, 1, &zero, NULL, 0) > 0)
 			return 0;
 		if (r)
 			return r;

@@ -2,6 +2,7 @@
 /* tests/unit/preload/test_fd.c - fd numbers, the shim's own fds, fork */
 #include <fcntl.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 #include "mock.h"
@@ -175,4 +176,23 @@ Test(fd, grandchild_accepts)
 	cr_assert_eq(c, 'g');
 	wait(NULL);
 	wait_until(&mock_procs, 1);
+}
+
+/* libuv closes by number; the kernel must not learn of a close that the open table missed. */
+Test(fd, close_by_syscall)
+{
+	uint32_t before;
+	char c;
+	int sv[2];
+
+	mock_pair(sv);
+	before = closes();
+	cr_assert_eq(syscall(SYS_write, sv[0], "s", 1), 1);
+	cr_assert_eq(syscall(SYS_close, sv[0]), 0);
+	cr_assert_eq(pl_fd_slot(sv[0]), 0);
+	cr_assert_eq(closes(), before + 2);
+	cr_assert_eq(syscall(SYS_recvfrom, sv[1], &c, 1, 0, NULL, NULL), 1);
+	cr_assert_eq(syscall(SYS_read, sv[1], &c, 1), 0);
+	cr_assert_eq(syscall(SYS_close, sv[0]), -1);
+	cr_assert_eq(errno, EBADF);
 }
