@@ -28,8 +28,7 @@ static uint32_t proc_cnt(struct stack *st)
 static int init_worker0(struct stack *st, struct app_state *a)
 {
 	a->gone_acks = map(proc_cnt(st) * sizeof(*a->gone_acks));
-	a->ended = map(proc_cnt(st) * sizeof(*a->ended));
-	if (!a->gone_acks || !a->ended)
+	if (!a->gone_acks)
 		return -ENOMEM;
 	st->on_msg[SMSG_PROC_ACK] = app_on_proc_ack;
 	st->on_msg[SMSG_PROC_BAD] = app_on_proc_bad;
@@ -68,7 +67,6 @@ void app_fini(struct stack *st)
 		return;
 	idx_pool_fini(&a->procs);
 	unmap(a->gone_acks, proc_cnt(st) * sizeof(*a->gone_acks));
-	unmap(a->ended, proc_cnt(st) * sizeof(*a->ended));
 	unmap(a->segs, APP_SEGS_SIZE);
 	unmap(a->wakes, APP_WAKES_MAX * sizeof(*a->wakes));
 	unmap(a, sizeof(*a));

@@ -36,10 +36,6 @@ void app_reply(struct stack *st, struct stack_reply_to to, int err, const void *
 struct app_wake { uint16_t seg; uint16_t rsv; uint32_t mbox; };
 unsigned app_take_wakes(struct stack *st, struct app_wake *wakes, unsigned max);
 
-/* Worker 0, once per loop: a process that broke the contract too often; its commands are no longer taken.
- * The engine hangs up on it and calls app_detach(). Return: false when there is none. */
-bool app_take_ended(struct stack *st, uint32_t *ret_proc_rec);
-
 /* ---- control path, worker 0's thread ---- */
 
 /* A new family: the segment is mapped already in st->segs[seg]. @who: pid, uid, gid, low_ports, comm and

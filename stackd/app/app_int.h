@@ -56,8 +56,6 @@ struct app_state {
 	struct idx_pool procs;
 	uint32_t gen;
 	uint16_t *gone_acks;		/* by AR_PROC record */
-	uint64_t *ended;		/* ring of gen << 32 | record, by ended_head .. ended_cnt */
-	uint32_t ended_head, ended_cnt;
 };
 #define APP_SEGS_SIZE	((size_t)STACK_MAX_SEGS * sizeof(struct app_seg))
 #define APP_WAKES_MAX	((size_t)STACK_MAX_SEGS * SD_MAX_MBOXES)

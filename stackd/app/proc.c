@@ -237,31 +237,13 @@ void app_on_proc_ack(struct stack *st, const struct stack_msg *msg)
 
 void app_on_proc_bad(struct stack *st, const struct stack_msg *msg)
 {
-	struct app_state *a = st->app;
 	struct app_proc *p = app_proc_at(st, msg->u32[0]);
-	uint32_t cnt = st->arena->hdr->reg[AR_PROC].cnt;
 
-	if (!p || !p->live || p->gen != msg->u32[1] || a->ended_cnt - a->ended_head == cnt)
+	if (!p || !p->live || p->gen != msg->u32[1])
 		return;
 	snmp_inc(st, SNMP_App_SessionsEnded);
-	a->ended[a->ended_cnt++ % cnt] = (uint64_t)p->gen << 32 | msg->u32[0];
-}
-
-bool app_take_ended(struct stack *st, uint32_t *ret_rec)
-{
-	struct app_state *a = st->app;
-	uint32_t cnt = st->arena->hdr->reg[AR_PROC].cnt;
-
-	while (a->ended_head != a->ended_cnt) {
-		uint64_t e = a->ended[a->ended_head++ % cnt];
-		struct app_proc *p = app_proc_at(st, (uint32_t)e);
-
-		if (p && p->live && p->gen == e >> 32) {
-			*ret_rec = (uint32_t)e;
-			return true;
-		}
-	}
-	return false;
+	if (st->up->proc_bad)
+		st->up->proc_bad(st, msg->u32[0]);
 }
 
 void app_proc_walk(struct stack *st, void (*fn)(void *arg, uint32_t rec, const struct app_proc *p), void *arg)

@@ -178,7 +178,7 @@ static void fill_reply(struct engine *eng, const struct grant *g, struct sd_ctl_
 	*r = (struct sd_ctl_hello_r){
 		.h = { g->type, sizeof(*r) }, .proc = p->idx, .proc_gen = p->gen,
 		.workers = eng->workers,
-		.home_worker = p->idx % eng->workers, .seg = s->seg, .mbox_cnt = g->mbox_cnt,
+		.home_worker = p->home, .seg = s->seg, .mbox_cnt = g->mbox_cnt,
 	};
 	memcpy(r->mbox, g->mbox, sizeof(r->mbox));
 }

@@ -10,6 +10,7 @@
 #include <sys/socket.h>
 
 #include "stackd/sock/sock_int.h"
+#include "stackd/tcp/tcp.h"
 #include "stackd/udp/udp.h"
 #include "tests/unit/harness.h"
 
@@ -27,6 +28,7 @@ static struct sx {
 	struct shm_seg *segs;
 	struct shm_epool *epools[HX_WORKERS];
 	struct shm_espan span;
+	struct arena_intent intent[HX_WORKERS];
 	struct sx_reply reply;		/* the last one */
 	unsigned replies, events;
 	struct sx_event ev[SX_LOG];
@@ -64,10 +66,10 @@ static inline void sx_arena(struct hx *h)
 	defs[AR_NEIGH] = (struct arena_region_def){ sizeof(struct neigh_rec), NEIGH_MAX };
 	defs[AR_BOUND] = (struct arena_region_def){ sizeof(struct sock_bound), 1u << 20 };
 	defs[AR_LISTENER] = (struct arena_region_def){ sizeof(struct sock_listener), 4096 };
-	defs[AR_TCB] = (struct arena_region_def){ 448, 1u << 20 };
-	defs[AR_TW] = (struct arena_region_def){ 128, 1u << 20 };
+	defs[AR_TCB] = (struct arena_region_def){ tcp_tcb_size(), 1u << 20 };
+	defs[AR_TW] = (struct arena_region_def){ tcp_tw_size(), 1u << 20 };
 	defs[AR_UDP] = (struct arena_region_def){ udp_sock_size(), 4096 };
-	defs[AR_PROC] = (struct arena_region_def){ 128, 4096 };
+	defs[AR_PROC] = (struct arena_region_def){ 256, 4096 };
 	cr_assert_eq(arena_create(h->workers, defs, 1, &h->arena), 0);
 }
 
@@ -86,9 +88,8 @@ static inline void sx_segment(uint32_t id)
 		cr_assert_eq(shm_epool_init(&sx.epools[w][id], &sx.span), 0);
 }
 
-static inline void sx_init(unsigned workers)
+static inline void sx_init_up(unsigned workers, const struct stack_up *up)
 {
-	static const struct stack_up up = { .send = hx_send, .reply = sx_reply_fn, .event = sx_event_fn };
 	static const uint8_t mac[6] = { 2, 0, 0, 0, 0, 1 };
 	struct sd_addr a = sx_v4(SX_A), b = sx_v4(SX_B);
 
@@ -102,7 +103,8 @@ static inline void sx_init(unsigned workers)
 		sx.epools[w] = calloc(STACK_MAX_SEGS, sizeof(**sx.epools));
 		st->segs = sx.segs;
 		st->epools = sx.epools[w];
-		st->up = &up;
+		st->up = up;
+		st->intent = &sx.intent[w];
 		st->boot_secret[0] = 0x1234;
 		st->boot_secret[1] = 0x5678;
 		cr_assert_eq(link_init(st), 0);
@@ -114,6 +116,13 @@ static inline void sx_init(unsigned workers)
 		cr_assert_eq(udp_init(st), 0);
 	}
 	sx_segment(SX_SEG);
+}
+
+static inline void sx_init(unsigned workers)
+{
+	static const struct stack_up up = { .send = hx_send, .reply = sx_reply_fn, .event = sx_event_fn };
+
+	sx_init_up(workers, &up);
 }
 
 /* Everything on its way arrives, looped packets included. */

@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: MIT */
+/* Commands by rings, answers, wake-ups, forwarding, broken commands. */
+#include "tests/unit/app/ax.h"
+
+Test(cmd, listen_and_connect_by_rings)
+{
+	struct ax_prog p;
+	uint32_t l, c;
+	struct sd_cmd cmd;
+
+	ax_init(3);
+	p = ax_attach(0);
+	l = ax_socket(&p, 3, SOCK_STREAM);
+	cr_assert_eq(ax_rpc(&p, ax_cmd(l, SD_OP_BIND, 0, 80)), 0);
+	cr_assert_eq(((struct sd_name *)shm_reply(ax_seg(), p.mbox)->data)->port, 80);
+	cmd = ax_cmd(l, SD_OP_LISTEN, 0, 0);
+	cmd.u32[0] = 10;
+	cr_assert_eq(ax_rpc(&p, cmd), 0);
+	cr_assert_eq(ax_e(l)->state, SD_ST_LISTEN);
+	c = ax_socket(&p, 4, SOCK_STREAM);
+	cr_assert_eq(ax_rpc(&p, ax_cmd(c, SD_OP_CONNECT, SX_A, 80)), 0);
+	ax_run();
+	cr_assert_eq(ax_e(c)->state, SD_ST_ESTABLISHED);
+	cr_assert(shm_accept_any(shm_accept_ring(ax_seg(), ax_e(l)->accept_base + ax_e(c)->worker)));
+	cr_assert_eq(ax_rpc_on(&p, (ax_e(c)->worker + 1u) % 3, ax_cmd(c, SD_OP_GETINFO, 0, 0)), 0,
+		     "by the wrong ring");
+	ax_close(&p, 3);
+	ax_close(&p, 4);
+	ax_run();
+	ax_detach(&p);
+	ax_drain();
+	cr_assert_eq(ax_slots(), 0);
+	ax_fini();
+}
+
+Test(cmd, privilege_comes_from_the_kernels_word)
+{
+	struct ax_prog p;
+	uint32_t s;
+
+	ax_init(1);
+	p = ax_attach(1000);
+	s = ax_socket(&p, 3, SOCK_STREAM);
+	cr_assert_eq(ax_rpc(&p, ax_cmd(s, SD_OP_BIND, 0, 80)), -EACCES);
+	cr_assert_eq(ax_rpc(&p, ax_cmd(s, SD_OP_BIND, 0, 8080)), 0);
+	ax_detach(&p);
+	ax_drain();
+	ax_fini();
+}
+
+/* A sleeping consumer is woken once, one that is awake not at all, an armed one is queued once a loop. */
+Test(cmd, wakes)
+{
+	struct app_wake w[8];
+	struct ax_prog p;
+	struct sd_mbox *mb;
+	uint32_t s;
+	struct sock_id id;
+	struct stack *st;
+
+	ax_init(1);
+	st = &sx.h->st[0];
+	p = ax_attach(0);
+	mb = shm_mbox(ax_seg(), p.mbox);
+	s = ax_socket(&p, 3, SOCK_DGRAM);
+	cr_assert_eq(ax_rpc(&p, ax_cmd(s, SD_OP_BIND, 0, 80)), 0);
+	cr_assert_eq(app_take_wakes(st, w, 8), 0u);
+	id = (struct sock_id){ .seg = SX_SEG, .slot = s, .gen = ax_p(s)->gen };
+	cr_assert_eq(shm_sub_add(ax_seg(), s, SD_SUB(p.mbox, 5, SD_EV_IN, 0), shm_lock_owner(p.idx, 1),
+				 &p.mag), 0);
+	st_rlx(&mb->sleeping, SD_MBOX_ASLEEP);
+	app_event(st, id, SD_EV_OUT);
+	cr_assert_eq(app_take_wakes(st, w, 8), 0u, "not asked for");
+	app_event(st, id, SD_EV_IN);
+	app_event(st, id, SD_EV_IN);
+	cr_assert_eq(app_take_wakes(st, w, 8), 1u);
+	cr_assert_eq(w[0].seg, SX_SEG);
+	cr_assert_eq(w[0].mbox, p.mbox);
+	st_rlx(&mb->sleeping, SD_MBOX_ARMED);
+	for (int i = 0; i < 5; i++)
+		app_event(st, id, SD_EV_IN);
+	cr_assert_eq(app_take_wakes(st, w, 8), 1u);
+	app_event(st, id, SD_EV_IN);
+	cr_assert_eq(app_take_wakes(st, w, 8), 1u);
+	app_event(st, (struct sock_id){ .seg = SX_SEG, .slot = s, .gen = 99 }, SD_EV_IN);
+	cr_assert_eq(app_take_wakes(st, w, 8), 0u, "another generation");
+	ax_detach(&p);
+	ax_drain();
+	ax_fini();
+}
+
+/* Small budgets: every process has its turn, nothing is lost, nothing is pending at the end. */
+Test(cmd, budget_is_fair)
+{
+	struct ax_prog p[5];
+	uint32_t s[5];
+
+	ax_init(2);
+	for (int i = 0; i < 5; i++) {
+		p[i] = ax_attach(0);
+		s[i] = ax_socket(&p[i], 3, SOCK_DGRAM);
+	}
+	cr_assert(app_pending(&sx.h->st[0]));
+	ax_run();
+	for (int k = 0; k < 300; k++)
+		ax_push(&p[0], 0, ax_cmd(s[0], SD_OP_KICK, 0, 0));
+	for (int i = 1; i < 5; i++)
+		ax_push(&p[i], 0, ax_cmd(s[i], SD_OP_BIND, 0, (uint16_t)(80 + i)));
+	cr_assert_eq(app_poll(&sx.h->st[0], 100), 68u);	/* a turn of 64, and the others */
+	for (int i = 1; i < 5; i++)
+		cr_assert(ax_e(s[i])->flags & SD_E_BOUND);
+	cr_assert(app_pending(&sx.h->st[0]));
+	cr_assert_eq(app_poll(&sx.h->st[0], 7), 7u);
+	ax_run();
+	cr_assert_not(app_pending(&sx.h->st[0]));
+	cr_assert_eq(ax_snmp(SNMP_App_Commands), 309u);
+	for (int i = 0; i < 5; i++)
+		ax_detach(&p[i]);
+	ax_drain();
+	ax_fini();
+}
+
+Test(cmd, broken_ones_end_the_session)
+{
+	struct sd_cmd bad[] = {
+		{ .op = SD_OP_NONE, .slot = 1, .gen = 1 },
+		{ .op = SD_OP_MAX, .slot = 1, .gen = 1 },
+		{ .op = SD_OP_BIND, .slot = 0, .gen = 1 },
+		{ .op = SD_OP_BIND, .slot = SD_SLOTS, .gen = 1 },
+		{ .op = SD_OP_BIND, .slot = 5, .gen = 0 },
+		{ .op = SD_OP_ATTACH, .slot = SD_SLOTS_P, .gen = 1 },
+		{ .op = SD_OP_ATTACH, .slot = 9, .gen = 1 },		/* no such protocol */
+		{ .op = SD_OP_BIND, .slot = 5, .gen = 1, .mbox = SD_MAX_MBOXES },
+	};
+	struct ax_prog p, q;
+	uint32_t s;
+
+	ax_init(2);
+	p = ax_attach(0);
+	q = ax_attach(0);
+	s = ax_socket(&p, 3, SOCK_STREAM);
+	ax_run();
+	ax_push(&p, 0, ax_cmd(s, SD_OP_ATTACH, 0, 0));	/* in service already */
+	for (unsigned i = 1; i < APP_BAD_MAX; i++) {
+		ax_run();
+		cr_assert_eq(ax_bad, 0u);
+		ax_push(&p, 0, bad[i % 8]);
+	}
+	ax_run();
+	cr_assert_eq(ax_bad, 1u);
+	cr_assert_eq(ax_bad_rec, p.rec);
+	ax_push(&p, 0, ax_cmd(s, SD_OP_BIND, 0, 80));
+	ax_run();
+	cr_assert_not(ax_e(s)->flags & SD_E_BOUND, "its commands are not taken");
+	cr_assert_not(app_pending(&sx.h->st[0]));
+	s = ax_socket(&q, 3, SOCK_STREAM);
+	cr_assert_eq(ax_rpc(&q, ax_cmd(s, SD_OP_BIND, 0, 80)), 0, "its sibling goes on");
+	cr_assert_not(ax_detach(&p));
+	cr_assert(ax_detach(&q));
+	ax_run();
+	ax_drain();
+	ax_fini();
+}
+
+/* Old handles and second closes are answered and harmless. */
+Test(cmd, stale)
+{
+	struct ax_prog p;
+	struct sd_cmd c;
+	uint32_t s;
+
+	ax_init(2);
+	p = ax_attach(0);
+	s = ax_socket(&p, 3, SOCK_STREAM);
+	ax_run();
+	c = ax_cmd(s, SD_OP_BIND, 0, 80);
+	c.gen++;
+	cr_assert_eq(ax_rpc(&p, c), -EBADF);
+	ax_close(&p, 3);
+	ax_push(&p, 0, ax_cmd(s, SD_OP_CLOSE, 0, 0));
+	ax_run();
+	cr_assert_eq(ax_e(s)->gen, 0u);
+	cr_assert_eq(ax_slots(), 0);
+	cr_assert_eq(ax_rpc(&p, ax_cmd(s, SD_OP_BIND, 0, 80)), -EBADF);
+	cr_assert_eq(ax_bad, 0u);
+	ax_detach(&p);
+	ax_drain();
+	ax_fini();
+}
+
+Test(cmd, missing_operations)
+{
+	struct ax_prog p;
+	uint32_t s;
+
+	ax_init(1);
+	p = ax_attach(0);
+	s = ax_socket(&p, 3, SOCK_DGRAM);
+	cr_assert_eq(ax_rpc(&p, ax_cmd(s, SD_OP_LISTEN, 0, 0)), -EOPNOTSUPP);
+	cr_assert_eq(ax_rpc(&p, ax_cmd(s, SD_OP_SETOPT, 0, 0)), -ENOPROTOOPT);
+	ax_detach(&p);
+	ax_drain();
+	ax_fini();
+}
