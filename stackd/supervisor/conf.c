@@ -129,10 +129,7 @@ static int apply(const struct conf_raw *raw, struct conf *c)
 
 static void file_error(cfg_t *cfg, const char *fmt, va_list ap)
 {
-	fprintf(stderr, "stackd: --config %s", cfg && cfg->filename ? cfg->filename : "");
-	if (cfg && cfg->line)
-		fprintf(stderr, " line %d", cfg->line);
-	fputs(": ", stderr);
+	fprintf(stderr, "stackd: --config line %d: ", cfg->line);
 	vfprintf(stderr, fmt, ap);
 	fputc('\n', stderr);
 }
@@ -140,6 +137,31 @@ static void file_error(cfg_t *cfg, const char *fmt, va_list ap)
 static const char *file_str(cfg_t *cfg, const char *key)
 {
 	return cfg_size(cfg, key) ? cfg_getstr(cfg, key) : NULL;
+}
+
+/* The whole file, lines that are comments emptied: libconfuse 3.3 counts those three times, and
+ * errors would name the wrong line. Return: malloc'd text, or NULL with errno set. */
+static char *load(const char *path)
+{
+	FILE *f = fopen(path, "re");
+	char *text = NULL, *line = NULL;
+	size_t len = 0, room = 0;
+	FILE *out = f ? open_memstream(&text, &len) : NULL;
+	bool bad;
+
+	errno = 0;
+	while (out && getline(&line, &room, f) >= 0)
+		fputs(line[strspn(line, " \t")] == '#' ? "\n" : line, out);
+	bad = !out || ferror(f);
+	free(line);
+	if (out)
+		fclose(out);		/* its text is valid now */
+	if (f)
+		fclose(f);
+	if (!bad)
+		return text;
+	free(text);
+	return NULL;
 }
 
 /* Read the file into what flags have left open. The strings stay allocated: *ret_cfg owns them. */
@@ -150,15 +172,19 @@ static int read_file(struct conf_raw *raw, cfg_t **ret_cfg)
 		CFG_STR("user", NULL, CFGF_NODEFAULT), CFG_STR("netdev", NULL, CFGF_NODEFAULT),
 		CFG_BOOL("daemonize", cfg_false, CFGF_NONE), CFG_END()
 	};
-	cfg_t *cfg = cfg_init(keys, CFGF_NONE);
+	char *text = load(raw->config);
+	cfg_t *cfg;
 	int r;
 
-	if (!cfg)
-		return -ENOMEM;
-	cfg_set_error_function(cfg, file_error);
-	r = cfg_parse(cfg, raw->config);
-	if (r == CFG_FILE_ERROR)
+	if (!text) {
 		complain("--config %s: %s", raw->config, strerror(errno));
+		return -EINVAL;
+	}
+	cfg = cfg_init(keys, CFGF_NONE);
+	if (cfg)
+		cfg_set_error_function(cfg, file_error);
+	r = cfg ? cfg_parse_buf(cfg, text) : CFG_PARSE_ERROR;
+	free(text);
 	if (r != CFG_SUCCESS) {
 		cfg_free(cfg);
 		return -EINVAL;
