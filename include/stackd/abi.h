@@ -48,8 +48,10 @@
 #define SD_CHUNK_SHIFT	12
 #define SD_CHUNK_SIZE	(1u << SD_CHUNK_SHIFT)
 #define SD_CHUNKS	(1u << 22)	/* 16 GiB of each kind per segment; chunk 0 is never used */
-#define SD_MAP_DIRECT	4		/* chunks found without a map chunk: up to 16 KiB in flight */
-#define SD_MAP_INDIRECT	8		/* map chunks of 1024 entries each: up to 32 MiB in flight */
+/* chunks found without a map chunk: up to 16 KiB in flight */
+#define SD_MAP_DIRECT	4
+/* map chunks of 1024 entries each: up to 32 MiB in flight */
+#define SD_MAP_INDIRECT	8
 #define SD_MAP_SHIFT	10
 #define SD_MAP_ENTRIES	(1u << SD_MAP_SHIFT)
 #define SD_FIFO_MAX	((uint64_t)SD_MAP_INDIRECT << (SD_MAP_SHIFT + SD_CHUNK_SHIFT))
@@ -80,10 +82,12 @@ struct sd_fifo_desc {
 /* Datagram sockets: each record in a FIFO is this header and then len bytes, padded to 8. */
 struct sd_dgram {
 	uint32_t len;			/* payload bytes */
-	uint16_t port;			/* host order; peer for receive, destination for send, 0 = connected */
+	/* host order; peer for receive, destination for send, 0 = connected */
+	uint16_t port;
 	uint16_t flags;			/* SD_DGRAM_* */
 	struct sd_addr addr;		/* peer or destination */
-	struct sd_addr local;		/* receive: destination address of the packet; send: source or :: */
+	/* receive: destination address of the packet; send: source or :: */
+	struct sd_addr local;
 	uint64_t stamp_ns;		/* receive: CLOCK_REALTIME, 0 = none */
 	uint32_t full_len;		/* receive: length before truncation to 64 KiB - 1 */
 	uint8_t tos, ttl;
@@ -126,13 +130,17 @@ struct sd_slot_e {
 	uint32_t flags;			/* SD_E_* */
 	uint32_t err;			/* errno of the newest asynchronous error */
 	uint32_t err_seq;		/* counts errors; pending while != slot_p.err_ack */
-	uint32_t tx_limit;		/* bytes that may be in the send FIFO (SO_SNDBUF, autotuned) */
-	uint64_t rx_tail;		/* bytes published to the program; pairs with slot_p.rx_head */
+	/* bytes that may be in the send FIFO (SO_SNDBUF, autotuned) */
+	uint32_t tx_limit;
+	/* bytes published to the program; pairs with slot_p.rx_head */
+	uint64_t rx_tail;
 	uint64_t tx_una;		/* bytes acknowledged: the program may free below */
 	uint64_t tx_nxt;		/* bytes sent at least once (SIOCOUTQNSD) */
-	uint64_t rx_adv;		/* right edge of the window last advertised, as a position */
+	/* right edge of the window last advertised, as a position */
+	uint64_t rx_adv;
 	uint32_t rx_limit;		/* receive buffer (SO_RCVBUF, autotuned), bytes */
-	uint32_t obj;			/* engine's object: kind << 28 | index; checked before use */
+	/* engine's object: kind << 28 | index; checked before use */
+	uint32_t obj;
 
 	/* line 1; writer: worker, at set-up */
 	struct sd_addr laddr, raddr;
@@ -159,7 +167,8 @@ static_assert(offsetof(struct sd_slot_e, rx) == 128, "writer: worker");
 /* slot_p.flags (programs; all processes of the family) */
 #define SD_P_NONBLOCK	(1u << 0)	/* O_NONBLOCK, virtual */
 #define SD_P_ASYNC	(1u << 1)	/* O_ASYNC, virtual */
-#define SD_P_NOSPACE	(1u << 2)	/* a writer found no space: post OUT when there is; engine clears */
+/* a writer found no space: post OUT when there is; engine clears */
+#define SD_P_NOSPACE	(1u << 2)
 #define SD_P_SHUT_RD	(1u << 3)
 #define SD_P_SHUT_WR	(1u << 4)
 #define SD_P_HYBRID	(1u << 5)	/* the kernel socket behind the fd is live as well */
@@ -174,7 +183,8 @@ typedef uint64_t sd_sub;
 	((sd_sub)(mbox) | (sd_sub)(bit) << 16 | (sd_sub)(ev) << 40 | (sd_sub)!!(excl) << 63)
 #define SD_SUB_MBOX(s)	((uint32_t)((s) & 0xffff))
 #define SD_SUB_BIT(s)	((uint32_t)((s) >> 16 & 0xffffff))
-#define SD_SUB_EV(s)	((uint32_t)((s) >> 40 & 0x3fff))	/* SD_EV_*; ERR and HUP always match */
+/* SD_EV_*; ERR and HUP always match */
+#define SD_SUB_EV(s)	((uint32_t)((s) >> 40 & 0x3fff))
 #define SD_SUB_EXCL(s)	((uint32_t)((s) >> 63))
 #define SD_SUBS_INLINE	3
 #define SD_SUBS_EXT	(SD_CHUNK_SIZE / sizeof(sd_sub))
@@ -224,14 +234,18 @@ struct sd_slot_p {
 
 	/* line 1; writers: programs. Locks: see shm/lock.h */
 	uint64_t tx_lock, rx_lock;
-	uint64_t sub_lock;		/* guards changes of the subscriptions; the engine reads without */
-	uint32_t sub_ext;		/* program chunk with SD_SUBS_EXT more subscriptions, 0 = none */
-	uint32_t sub_seq;		/* both: add_sc() after a change; the engine's or_sc(0) pairs */
+	/* guards changes of the subscriptions; the engine reads without */
+	uint64_t sub_lock;
+	/* program chunk with SD_SUBS_EXT more subscriptions, 0 = none */
+	uint32_t sub_ext;
+	/* both: add_sc() after a change; the engine's or_sc(0) pairs */
+	uint32_t sub_seq;
 	sd_sub subs[SD_SUBS_INLINE];
-	uint64_t kern_ino;		/* inode of the kernel socket behind the fd: identity for holders */
+	/* inode of the kernel socket behind the fd: identity for holders */
+	uint64_t kern_ino;
 
-	/* line 2; writer: the program thread that holds tx_lock; the engine after CLOSE or, to trim an
-	 * idle FIFO, while it holds tx_lock by try-lock */
+	/* line 2; writer: the program thread that holds tx_lock; the engine after CLOSE or, to trim
+	 * an idle FIFO, while it holds tx_lock by try-lock */
 	struct sd_fifo_map tx;
 
 	/* line 3 */
@@ -246,7 +260,8 @@ static_assert(offsetof(struct sd_slot_p, opts) == 192, "writer: programs");
 
 #define SD_MBOX_BITS	(1u << 20)
 #define SD_MBOX_AWAKE	0u	/* nobody waits: bits only */
-#define SD_MBOX_ASLEEP	1u	/* wake once: the poster swaps it to AWAKE, then writes the eventfd */
+/* wake once: the poster swaps it to AWAKE, then writes the eventfd */
+#define SD_MBOX_ASLEEP	1u
 #define SD_MBOX_ARMED	2u	/* an unshimmed poller holds the eventfd: always wake */
 
 /* A bitmap of subscriptions. Any number of producers: set leaf, then mid, then top by or_sc(), then
@@ -290,17 +305,21 @@ enum sd_op {
 	SD_OP_DISCONNECT,	/* connect(AF_UNSPEC) */
 	SD_OP_SHUTDOWN,		/* u32[0]=SHUT_RD|WR|RDWR */
 	SD_OP_CLOSE,		/* last reference is gone; no reply */
-	SD_OP_GETINFO,		/* reply: struct tcp_info as in <linux/tcp.h>, as far as SD_REPLY_DATA */
-	SD_OP_SETOPT,		/* u32[0]=level, u32[1]=optname, u32[2]=value; reply: none (op_str: cc) */
+	/* reply: struct tcp_info as in <linux/tcp.h>, as far as SD_REPLY_DATA */
+	SD_OP_GETINFO,
+	/* u32[0]=level, u32[1]=optname, u32[2]=value; reply: none (op_str: cc) */
+	SD_OP_SETOPT,
 	SD_OP_GETOPT,		/* u32[0]=level, u32[1]=optname; reply: value bytes */
-	SD_OP_ATTACH,		/* a program-allocated slot goes into service: gen, opts; no reply needed */
+	/* a program-allocated slot goes into service: gen, opts; no reply needed */
+	SD_OP_ATTACH,
 	SD_OP_MAX
 };
 
 #define SD_BIND_DEFER_PORT (1u << 0)	/* IP_BIND_ADDRESS_NO_PORT */
 
 /* One entry, one line. Multi-producer within the process: a producer takes position p by
- * compare-and-swap on the reserve word (full while p - cons == N), fills entry p % N, then stores seq = p + 1 (release). */
+ * compare-and-swap on the reserve word (full while p - cons == N), fills entry p % N, then stores
+ * seq = p + 1 (release). */
 struct sd_cmd {
 	uint32_t seq;
 	uint16_t op;			/* enum sd_op */
@@ -359,8 +378,8 @@ static_assert(sizeof(struct sd_proc) <= SD_PROC_STRIDE, "fits");
 /* ---- accept rings ------------------------------------------------------------------------- */
 
 /* Claim word: 0 = free for the engine, READY = waiting, else SD_CLAIM() while an acceptor installs
- * it; it stores 0 when the fd stands in its open table. The engine sets READY again for entries that
- * a dead process had claimed. cons only moves over FREE entries, and the engine pushes while
+ * it; it stores 0 when the fd stands in its open table. The engine sets READY again for entries
+ * that a dead process had claimed. cons only moves over FREE entries, and the engine pushes while
  * prod - cons < N and the entry is FREE: a claimed or re-queued entry is always in [cons, prod). */
 #define SD_CLAIM_FREE	0ull
 #define SD_CLAIM_READY	1ull
@@ -408,7 +427,8 @@ struct sd_seg_rw {
 	uint64_t pad1[7];
 	/* Which processes have commands: producer or_sc() after publishing, worker xchg_sc(0). */
 	uint64_t dirty[SD_MAX_WORKERS][SD_MAX_PROCS / 64];
-	uint64_t mbox_used[SD_MAX_MBOXES / 64];		/* engine hands mailboxes out; copy for show */
+	/* engine hands mailboxes out; copy for show */
+	uint64_t mbox_used[SD_MAX_MBOXES / 64];
 };
 static_assert(offsetof(struct sd_seg_rw, chunk_hint) == 64, "writer: all");
 static_assert(offsetof(struct sd_seg_rw, dirty) == 128, "lines of their own");
@@ -418,7 +438,8 @@ static_assert(offsetof(struct sd_seg_rw, dirty) == 128, "lines of their own");
 
 #define SD_RO_REPLY	SD_PAGE
 #define SD_RO_SLOTS	(SD_RO_REPLY + (uint64_t)SD_MAX_MBOXES * sizeof(struct sd_reply))
-#define SD_RO_CHUNKS	SD_ALIGN_UP(SD_RO_SLOTS + (uint64_t)SD_SLOTS * sizeof(struct sd_slot_e), 2u << 20)
+#define SD_RO_CHUNKS \
+	SD_ALIGN_UP(SD_RO_SLOTS + (uint64_t)SD_SLOTS * sizeof(struct sd_slot_e), 2u << 20)
 #define SD_RO_SIZE	(SD_RO_CHUNKS + (uint64_t)SD_CHUNKS * SD_CHUNK_SIZE)
 
 #define SD_RW_SLOTMAP	SD_ALIGN_UP(sizeof(struct sd_seg_rw), SD_PAGE)	/* 1 = free, bits */
@@ -426,8 +447,10 @@ static_assert(offsetof(struct sd_seg_rw, dirty) == 128, "lines of their own");
 #define SD_RW_PROCS	SD_ALIGN_UP(SD_RW_CHUNKMAP + SD_CHUNKS / 8, 2u << 20)
 #define SD_RW_MBOXES	(SD_RW_PROCS + (uint64_t)SD_MAX_PROCS * SD_PROC_STRIDE)
 #define SD_RW_ACCEPTS	(SD_RW_MBOXES + (uint64_t)SD_MAX_MBOXES * SD_MBOX_STRIDE)
-#define SD_RW_SLOTS	SD_ALIGN_UP(SD_RW_ACCEPTS + (uint64_t)SD_MAX_ACCEPTS * SD_ACCEPT_STRIDE, 2u << 20)
-#define SD_RW_CHUNKS	SD_ALIGN_UP(SD_RW_SLOTS + (uint64_t)SD_SLOTS * sizeof(struct sd_slot_p), 2u << 20)
+#define SD_RW_SLOTS \
+	SD_ALIGN_UP(SD_RW_ACCEPTS + (uint64_t)SD_MAX_ACCEPTS * SD_ACCEPT_STRIDE, 2u << 20)
+#define SD_RW_CHUNKS \
+	SD_ALIGN_UP(SD_RW_SLOTS + (uint64_t)SD_SLOTS * sizeof(struct sd_slot_p), 2u << 20)
 #define SD_RW_SIZE	(SD_RW_CHUNKS + (uint64_t)SD_CHUNKS * SD_CHUNK_SIZE)
 
 /* ---- info page ------------------------------------------------------------------------------ */
@@ -447,11 +470,14 @@ struct sd_info {
 	uint64_t magic;			/* SD_INFO_MAGIC */
 	uint16_t major, minor;
 	uint32_t workers;
-	uint64_t epoch;			/* counts engine starts: a change means "engine was restarted" */
-	uint32_t spin_ns;		/* what a wake-up costs here: how long to spin before sleeping */
+	/* counts engine starts: a change means "engine was restarted" */
+	uint64_t epoch;
+	/* what a wake-up costs here: how long to spin before sleeping */
+	uint32_t spin_ns;
 	uint32_t cpus;			/* usable by engine and programs */
 	uint64_t pad[4];
-	struct { uint32_t sleeping; uint32_t pad[15]; } worker[SD_MAX_WORKERS];	/* 1 = ring the doorbell */
+	/* 1 = ring the doorbell */
+	struct { uint32_t sleeping; uint32_t pad[15]; } worker[SD_MAX_WORKERS];
 	/* Defaults that programs show before the engine knows the socket. */
 	uint32_t def_sndbuf, def_rcvbuf, max_sndbuf, max_rcvbuf, somaxconn;
 	uint32_t rt_seq;		/* seqlock: odd while routes change */

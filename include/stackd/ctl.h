@@ -18,12 +18,16 @@
 
 enum sd_ctl_type {
 	CTL_HELLO = 1,		/* program -> engine: struct sd_ctl_hello */
-	CTL_HELLO_R,		/* struct sd_ctl_hello_r + fds: info, RO, RW, doorbell x workers, eventfd x n */
+	/* struct sd_ctl_hello_r + fds: info, RO, RW, doorbell x workers, eventfd x n */
+	CTL_HELLO_R,
 	CTL_FORK,		/* struct sd_ctl_head; the open table of the sender is cloned */
-	CTL_FORK_R,		/* struct sd_ctl_hello_r + fds: child's control connection, doorbell x workers, eventfd x n */
+	/* struct sd_ctl_hello_r + fds: child's control connection, doorbell x workers, eventfd x
+	 * n */
+	CTL_FORK_R,
 	CTL_MBOX,		/* struct sd_ctl_head; more mailboxes */
 	CTL_MBOX_R,		/* struct sd_ctl_hello_r: mbox_cnt, mbox[]; fds: eventfd x n */
-	CTL_SHOW,		/* stackctl: struct sd_ctl_text, e.g. "sockets"; answered by CTL_TEXT_R parts */
+	/* stackctl: struct sd_ctl_text, e.g. "sockets"; answered by CTL_TEXT_R parts */
+	CTL_SHOW,
 	CTL_SYSCTL,		/* stackctl: struct sd_ctl_text "NAME" or "NAME=VALUE" */
 	CTL_TEXT_R,		/* struct sd_ctl_text: JSON, in parts; more = 1 until the last */
 	CTL_ERROR,		/* struct sd_ctl_error */

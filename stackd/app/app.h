@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* app/app.h - programs' side of the engine: attach, commands, notifications; the trust boundary
- * Threads: app_poll/app_pending on each worker; attach, fork, detach on worker 0's control path, which
- * tells the others by storing the segment last (st_rel) and, for removal, by messages that all answer.
+ * Threads: app_poll/app_pending on each worker; attach, fork, detach on worker 0's control path,
+ * which tells the others by storing the segment last (st_rel) and, for removal, by messages that
+ * all answer.
  */
 #ifndef APP_APP_H
 #define APP_APP_H
@@ -17,7 +18,8 @@ struct app_proc {
 	uint32_t gen;
 	uint32_t pid, uid, gid;		/* kernel's word (SO_PEERCRED) */
 	uint8_t live, low_ports;
-	uint16_t home;			/* worker that its connections prefer; app_attach() chooses */
+	/* worker that its connections prefer; app_attach() chooses */
+	uint16_t home;
 	char comm[32];
 	uint64_t fd_key;		/* its connection and eventfds in the supervisor's store */
 };
@@ -38,24 +40,26 @@ unsigned app_take_wakes(struct stack *st, struct app_wake *wakes, unsigned max);
 
 /* ---- control path, worker 0's thread ---- */
 
-/* A new family: the segment is mapped already in st->segs[seg]. @who: pid, uid, gid, low_ports, comm and
- * fd_key are taken over; the rest is chosen here. Return: 0, -ENOSPC. */
+/* A new family: the segment is mapped already in st->segs[seg]. @who: pid, uid, gid, low_ports,
+ * comm and fd_key are taken over; the rest is chosen here. Return: 0, -ENOSPC. */
 int app_attach(struct stack *st, uint16_t seg, const struct app_proc *who, uint32_t *ret_proc_rec);
 /* A child of @parent_rec: clones its open table. -ENOSPC, -ESRCH when the parent is gone. */
 int app_fork(struct stack *st, uint32_t parent_rec, uint32_t *ret_proc_rec);
 /* All @cnt or none (-ENOSPC). They go with the process. */
 int app_mbox_alloc(struct stack *st, uint32_t proc_rec, uint32_t *mbox, unsigned cnt);
-/* The process died or left: undo its open table, close what was its alone, locks, claims, mailboxes. With
- * several workers this goes on after the call; the record is free when app_proc_at() says NULL.
- * *ret_last: the family has no process left; the caller destroys the segment after app_seg_drain(). */
+/* The process died or left: undo its open table, close what was its alone, locks, claims,
+ * mailboxes. With several workers this goes on after the call; the record is free when
+ * app_proc_at() says NULL. *ret_last: the family has no process left; the caller destroys the
+ * segment after app_seg_drain(). */
 void app_detach(struct stack *st, uint32_t proc_rec, bool *ret_last);
 /* The record, NULL when free. */
 struct app_proc *app_proc_at(struct stack *st, uint32_t proc_rec);
-/* After the last detach, called again and again (every few milliseconds will do): orphans still send what
- * the programs had written; after APP_LINGER_US they are reset. True once no worker refers to the segment
- * any more. */
+/* After the last detach, called again and again (every few milliseconds will do): orphans still
+ * send what the programs had written; after APP_LINGER_US they are reset. True once no worker
+ * refers to the segment any more. */
 #define APP_LINGER_US	(120ull * 1000 * 1000)
 bool app_seg_drain(struct stack *st, uint16_t seg);
-void app_proc_walk(struct stack *st, void (*fn)(void *arg, uint32_t rec, const struct app_proc *p), void *arg);
+void app_proc_walk(struct stack *st,
+		   void (*fn)(void *arg, uint32_t rec, const struct app_proc *p), void *arg);
 
 #endif

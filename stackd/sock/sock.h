@@ -1,16 +1,18 @@
 /* SPDX-License-Identifier: MIT */
-/* sock/sock.h - socket tables, bind, ports, listeners, the protocol switch; what transports and app share
+/* sock/sock.h - socket tables, bind, ports, listeners, the protocol switch; what transports and app
+ * share
  *
- * Who does what (DESIGN.md): worker 0 decides bind, listen and ports and owns AR_BOUND and AR_LISTENER;
- * every worker has its own established table (ehash) and a replica of the listening table (lhash), so
- * that packets never leave their worker. An object in service is named by slot_e.obj; the object names
- * its slot by struct sock_id; both must agree or the command is bad.
+ * Who does what (DESIGN.md): worker 0 decides bind, listen and ports and owns AR_BOUND and
+ * AR_LISTENER; every worker has its own established table (ehash) and a replica of the listening
+ * table (lhash), so that packets never leave their worker. An object in service is named by
+ * slot_e.obj; the object names its slot by struct sock_id; both must agree or the command is bad.
  *
- * Life of a TCP socket:  ATTACH (slot only, obj 0, worker 0) -> BIND (AR_BOUND) -> LISTEN (AR_LISTENER,
- * replicas) or CONNECT (worker 0 routes, picks the port, makes the AR_BOUND record that holds the whole
- * tuple, then SMSG_CONNECT to the worker on whose queue replies arrive; that worker sets slot_e.worker and
- * .obj). Accepted: the transport makes slot and TCB on the packet's worker. CLOSE: the transport lets go
- * of the slot when nothing of it is needed any more: sock_slot_free().
+ * Life of a TCP socket: ATTACH (slot only, obj 0, worker 0) -> BIND (AR_BOUND) -> LISTEN
+ * (AR_LISTENER, replicas) or CONNECT (worker 0 routes, picks the port, makes the AR_BOUND record
+ * that holds the whole tuple, then SMSG_CONNECT to the worker on whose queue replies arrive; that
+ * worker sets slot_e.worker and .obj). Accepted: the transport makes slot and TCB on the packet's
+ * worker. CLOSE: the transport lets go of the slot when nothing of it is needed any more:
+ * sock_slot_free().
  */
 #ifndef SOCK_SOCK_H
 #define SOCK_SOCK_H
@@ -63,8 +65,9 @@ struct sock_listener {
 int sock_init(struct stack *st);	/* after ip_init */
 void sock_fini(struct stack *st);
 
-/* Control messages that must not be lost: like stack_send(), in order per receiver, kept while the ring is
- * full. sock_poll() tries again; app_poll() calls it once per loop. sock_backlog(): messages kept. */
+/* Control messages that must not be lost: like stack_send(), in order per receiver, kept while the
+ * ring is full. sock_poll() tries again; app_poll() calls it once per loop. sock_backlog():
+ * messages kept. */
 void sock_send(struct stack *st, uint16_t to, struct stack_msg *msg);
 void sock_poll(struct stack *st);
 uint32_t sock_backlog(struct stack *st);
@@ -93,11 +96,13 @@ static inline uint32_t sock_buf_limit(uint32_t asked)
 	return !asked ? SOCK_BUF_DEFAULT : asked > SD_FIFO_MAX ? (uint32_t)SD_FIFO_MAX : asked;
 }
 
-/* Called on the worker that slot_e.worker names (worker 0 before CONNECT). @obj: slot_e.obj, checked by the
- * callee against its own record. BIND, LISTEN, CONNECT, ... answer through st->up->reply themselves. */
+/* Called on the worker that slot_e.worker names (worker 0 before CONNECT). @obj: slot_e.obj,
+ * checked by the callee against its own record. BIND, LISTEN, CONNECT, ... answer through
+ * st->up->reply themselves. */
 struct sock_ops {
 	const char *name;
-	uint8_t type, proto;		/* SOCK_STREAM + IPPROTO_TCP; proto 0 = default of the type */
+	/* SOCK_STREAM + IPPROTO_TCP; proto 0 = default of the type */
+	uint8_t type, proto;
 	void (*bind)(struct stack *st, const struct sock_cmd *c, uint32_t obj);
 	void (*listen)(struct stack *st, const struct sock_cmd *c, uint32_t obj);
 	void (*connect)(struct stack *st, const struct sock_cmd *c, uint32_t obj);
@@ -109,20 +114,23 @@ struct sock_ops {
 	void (*setopt)(struct stack *st, const struct sock_cmd *c, uint32_t obj);
 	void (*getopt)(struct stack *st, const struct sock_cmd *c, uint32_t obj);
 };
-/* A missing operation answers -EOPNOTSUPP. close is not called with obj 0: app frees such a slot itself. */
+/* A missing operation answers -EOPNOTSUPP. close is not called with obj 0: app frees such a slot
+ * itself. */
 int sock_register(struct stack *st, const struct sock_ops *ops);
 /* Return: ops, or NULL with *ret_err -ESOCKTNOSUPPORT or -EPROTONOSUPPORT as Linux gives them. */
 const struct sock_ops *sock_find(struct stack *st, uint8_t type, uint8_t proto, int *ret_err);
 
 /* ---- generic parts that stream and datagram protocols call (worker 0) ---- */
 
-/* The whole of bind(): conflict rules, port 0, privileges, local address check; makes the AR_BOUND record,
- * fills slot_e.laddr/lport and SD_E_BOUND, sets slot_e.obj to OBJ(OBJ_BOUND, ...) when it was 0. Return: 0 and the record, or -EADDRINUSE, -EADDRNOTAVAIL,
+/* The whole of bind(): conflict rules, port 0, privileges, local address check; makes the AR_BOUND
+ * record, fills slot_e.laddr/lport and SD_E_BOUND, sets slot_e.obj to OBJ(OBJ_BOUND, ...) when it
+ * was 0. Return: 0 and the record, or -EADDRINUSE, -EADDRNOTAVAIL,
  * -EACCES, -EINVAL, -ENOBUFS. */
 int sock_bind(struct stack *st, const struct sock_cmd *c, uint32_t *ret_bound);
 /* Route, source address, port (autobind), 4-tuple uniqueness. @bound: existing record or 0.
  * *ret_worker: the worker that will get the replies. Return: 0 or connect()'s errno. */
-int sock_connect(struct stack *st, const struct sock_cmd *c, uint32_t bound, struct sock_tuple *ret_t,
+int sock_connect(struct stack *st, const struct sock_cmd *c, uint32_t bound,
+		 struct sock_tuple *ret_t,
 		 uint32_t *ret_bound, uint16_t *ret_worker, struct ip_route_res *ret_route);
 /* net.ipv4.ip_local_port_range. Return: 0, or -EINVAL when not 1 <= @lo <= @hi. */
 int sock_set_port_range(struct stack *st, uint16_t lo, uint16_t hi);
@@ -131,17 +139,20 @@ void sock_bound_set(struct stack *st, uint32_t bound, const struct sock_tuple *t
 /* Any worker: the holder is gone (travels to worker 0). */
 void sock_bound_put(struct stack *st, uint32_t bound);
 
-/* listen(): @bound 0 binds to a free port first; makes the listener, replicates, answers when all workers have it. Backlog change on a live one. */
+/* listen(): @bound 0 binds to a free port first; makes the listener, replicates, answers when all
+ * workers have it. Backlog change on a live one. */
 void sock_listen(struct stack *st, const struct sock_cmd *c, uint32_t bound);
 /* Takes it out of all replicas, then frees record, rings and slot. */
 void sock_listen_close(struct stack *st, uint32_t listener);
 /* The same for shutdown(): the slot stays, bound, state CLOSE. */
 void sock_listen_stop(struct stack *st, uint32_t listener);
-/* The transport's part on every worker when a replica comes or goes: abort embryonic and queued ones. */
+/* The transport's part on every worker when a replica comes or goes: abort embryonic and queued
+ * ones. */
 struct sock_listen_ops {
 	void (*up)(struct stack *st, uint32_t listener);
 	void (*down)(struct stack *st, uint32_t listener);
-	/* After down: a connection of this worker that nobody had accepted. Reset it, let go of its slot. */
+	/* After down: a connection of this worker that nobody had accepted. Reset it, let go of its
+	 * slot. */
 	void (*abort)(struct stack *st, struct sock_id id);
 };
 void sock_set_listen_ops(struct stack *st, uint8_t proto, const struct sock_listen_ops *ops);
@@ -151,16 +162,19 @@ uint32_t sock_llookup(struct stack *st, uint8_t proto, const struct sock_tuple *
 
 /* ---- established table, this worker's; keyed SipHash of the tuple ---- */
 
-/* Objects of kinds OBJ_TCB and OBJ_TW start with their struct sock_tuple, so that the table can compare. */
-uint32_t sock_elookup(struct stack *st, const struct sock_tuple *t);		/* OBJ(kind, idx) or 0 */
-int sock_einsert(struct stack *st, const struct sock_tuple *t, uint32_t obj);	/* -EEXIST, -ENOMEM */
+/* Objects of kinds OBJ_TCB and OBJ_TW start with their struct sock_tuple, so that the table can
+ * compare. */
+/* OBJ(kind, idx) or 0 */
+uint32_t sock_elookup(struct stack *st, const struct sock_tuple *t);
+/* -EEXIST, -ENOMEM */
+int sock_einsert(struct stack *st, const struct sock_tuple *t, uint32_t obj);
 void sock_eremove(struct stack *st, const struct sock_tuple *t, uint32_t obj);
 uint32_t sock_ecount(struct stack *st);
 
 /* ---- slots, this worker ---- */
 
-/* A fresh slot for an accepted connection in the listener's segment: options inherited, addresses filled,
- * state as told, gen set last. Return: 0 or -ENOMEM. */
+/* A fresh slot for an accepted connection in the listener's segment: options inherited, addresses
+ * filled, state as told, gen set last. Return: 0 or -ENOMEM. */
 int sock_slot_accept(struct stack *st, const struct sock_listener *l, const struct sock_tuple *t,
 		     uint32_t obj, struct sock_id *ret_id);
 /* Push it into the listener's ring of this worker and post IN. -EAGAIN: ring or backlog full. */
@@ -169,13 +183,14 @@ int sock_accept_push(struct stack *st, uint32_t listener, struct sock_id id);
 void sock_accept_reap(struct stack *st, uint16_t seg, uint32_t proc, uint32_t proc_gen);
 /* Connections in this worker's ring not accepted yet. */
 uint32_t sock_accept_len(struct stack *st, uint32_t listener);
-/* The engine is done with the slot and the program has closed it: FIFOs destroyed, slot to its pool. */
+/* The engine is done with the slot and the program has closed it: FIFOs destroyed, slot to its
+ * pool. */
 void sock_slot_free(struct stack *st, struct sock_id id);
 /* Both halves, NULL when gone or generation differs. */
 struct sd_slot_e *sock_slot_e(struct stack *st, struct sock_id id);
 struct sd_slot_p *sock_slot_p(struct stack *st, struct sock_id id);
-/* Slots of a segment that this worker put into service less those it freed; 0 in sum over the workers:
- * none is left. app counts what ATTACH puts into service. */
+/* Slots of a segment that this worker put into service less those it freed; 0 in sum over the
+ * workers: none is left. app counts what ATTACH puts into service. */
 void sock_slot_count(struct stack *st, uint16_t seg, int32_t delta);
 int32_t sock_slot_used(struct stack *st, uint16_t seg);
 /* Worker 0: the segment's memory is going away; its accept rings are fresh again. */
@@ -184,6 +199,7 @@ void sock_seg_gone(struct stack *st, uint16_t seg);
 void sock_set_err(struct stack *st, struct sock_id id, int err, uint32_t ev);
 
 /* What the ICMP side of transports and show need. */
-void sock_bound_walk(struct stack *st, void (*fn)(void *arg, uint32_t idx, const struct sock_bound *b), void *arg);
+void sock_bound_walk(struct stack *st,
+		     void (*fn)(void *arg, uint32_t idx, const struct sock_bound *b), void *arg);
 
 #endif

@@ -5,7 +5,8 @@
 
 #include "stackd/sock/sock.h"
 
-/* Sizes for the arena (AR_TCB, AR_TW); struct tcb is pointer-free, <= 448 bytes, starts with its tuple. */
+/* Sizes for the arena (AR_TCB, AR_TW); struct tcb is pointer-free, <= 448 bytes, starts with its
+ * tuple. */
 uint32_t tcp_tcb_size(void);
 uint32_t tcp_tw_size(void);
 
@@ -13,8 +14,8 @@ uint32_t tcp_tw_size(void);
 int tcp_init(struct stack *st);
 void tcp_fini(struct stack *st);
 
-/* End of a loop: everything that this loop's packets and commands have made due: delayed output, one ACK
- * per connection. Before link_flush(). */
+/* End of a loop: everything that this loop's packets and commands have made due: delayed output,
+ * one ACK per connection. Before link_flush(). */
 void tcp_flush(struct stack *st);
 
 /* For show sockets: every TCB and TIME_WAIT entry of this worker. */
@@ -26,7 +27,8 @@ struct tcp_show {
 	uint64_t bytes_in, bytes_out;
 	uint32_t cwnd, ssthresh, srtt_us, rto_us, mss, retrans;
 	const char *cc;
-	uint8_t timer;			/* as /proc/net/tcp: 0 none 1 rto 2 keepalive 3 timewait 4 persist */
+	/* as /proc/net/tcp: 0 none 1 rto 2 keepalive 3 timewait 4 persist */
+	uint8_t timer;
 };
 void tcp_walk(struct stack *st, void (*fn)(void *arg, const struct tcp_show *), void *arg);
 uint32_t tcp_tcb_used(struct stack *st);
