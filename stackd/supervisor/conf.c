@@ -147,20 +147,20 @@ static char *load(const char *path)
 	char *text = NULL, *line = NULL;
 	size_t len = 0, room = 0;
 	FILE *out = f ? open_memstream(&text, &len) : NULL;
-	bool bad;
+	int err;
 
-	errno = 0;
 	while (out && getline(&line, &room, f) >= 0)
 		fputs(line[strspn(line, " \t")] == '#' ? "\n" : line, out);
-	bad = !out || ferror(f);
+	err = !out || ferror(f) ? errno : 0;
 	free(line);
 	if (out)
 		fclose(out);		/* its text is valid now */
 	if (f)
 		fclose(f);
-	if (!bad)
+	if (!err)
 		return text;
 	free(text);
+	errno = err;
 	return NULL;
 }
 
