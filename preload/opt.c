@@ -28,7 +28,7 @@
 #endif
 
 enum how { MIRROR, HINT, KERNEL, REFUSE, SPECIAL, READONLY };
-enum store { ST_NONE, ST_BOOL, ST_U8, ST_U16, ST_U32 };
+enum store { ST_NONE, ST_BOOL, ST_U8, ST_TOS, ST_U16, ST_U32 };
 
 struct opt {
 	int level, name;
@@ -58,6 +58,8 @@ static int get_accepting(int fd, uint32_t slot, const struct opt *o, void *val, 
 static int get_info(int fd, uint32_t slot, const struct opt *o, void *val, socklen_t *len);
 static int get_maxseg(int fd, uint32_t slot, const struct opt *o, void *val, socklen_t *len);
 static int get_real(int fd, uint32_t slot, const struct opt *o, void *val, socklen_t *len);
+static int set_ulp(int fd, uint32_t slot, const struct opt *o, const void *val, socklen_t len);
+static int get_ulp(int fd, uint32_t slot, const struct opt *o, void *val, socklen_t *len);
 
 #define OFF(f) offsetof(struct sd_opts, f)
 #define INT_RANGE INT32_MIN, INT32_MAX
@@ -85,8 +87,8 @@ static const struct opt table[] = {
 	SP(SOL_SOCKET, SO_RCVBUF, rcvbuf, set_bufsize, get_bufsize),
 	SP(SOL_SOCKET, SO_SNDBUFFORCE, sndbuf, set_bufsize, get_bufsize),
 	SP(SOL_SOCKET, SO_RCVBUFFORCE, rcvbuf, set_bufsize, get_bufsize),
-	SP(SOL_SOCKET, SO_RCVTIMEO, rsv, set_timeo, get_timeo),
-	SP(SOL_SOCKET, SO_SNDTIMEO, rsv, set_timeo, get_timeo),
+	SP(SOL_SOCKET, SO_RCVTIMEO, hints, set_timeo, get_timeo),
+	SP(SOL_SOCKET, SO_SNDTIMEO, hints, set_timeo, get_timeo),
 	SP(SOL_SOCKET, SO_LINGER, linger_s, set_linger, get_linger),
 	RO(SOL_SOCKET, SO_ERROR, get_error),
 	RO(SOL_SOCKET, SO_ACCEPTCONN, get_accepting),
@@ -97,7 +99,7 @@ static const struct opt table[] = {
 	RO(SOL_SOCKET, SO_COOKIE, get_real),
 	HINT_INT(SOL_SOCKET, SO_DEBUG),
 	HINT_INT(SOL_SOCKET, SO_DONTROUTE),
-	HINT_INT(SOL_SOCKET, SO_OOBINLINE),
+	BITM(SOL_SOCKET, SO_OOBINLINE, hints[0], 1),
 	HINT_INT(SOL_SOCKET, SO_BUSY_POLL),
 	HINT_INT(SOL_SOCKET, SO_PREFER_BUSY_POLL),
 	HINT_INT(SOL_SOCKET, SO_BUSY_POLL_BUDGET),
@@ -112,7 +114,7 @@ static const struct opt table[] = {
 	M(IPPROTO_TCP, TCP_NODELAY, ST_BOOL, nodelay, INT32_MIN, INT32_MAX),
 	M(IPPROTO_TCP, TCP_CORK, ST_BOOL, cork, INT32_MIN, INT32_MAX),
 	M(IPPROTO_TCP, TCP_QUICKACK, ST_BOOL, quickack, INT32_MIN, INT32_MAX),
-	M(IPPROTO_TCP, TCP_DEFER_ACCEPT, ST_U8, defer_accept_s, 0, 255),
+	M(IPPROTO_TCP, TCP_DEFER_ACCEPT, ST_U8, defer_accept_s, INT32_MIN, INT32_MAX),
 	M(IPPROTO_TCP, TCP_KEEPIDLE, ST_U16, keep_idle_s, 1, 32767),
 	M(IPPROTO_TCP, TCP_KEEPINTVL, ST_U16, keep_intvl_s, 1, 32767),
 	M(IPPROTO_TCP, TCP_KEEPCNT, ST_U8, keep_cnt, 1, 127),
@@ -128,26 +130,26 @@ static const struct opt table[] = {
 	HINT_INT(IPPROTO_TCP, TCP_FASTOPEN),
 	HINT_INT(IPPROTO_TCP, TCP_FASTOPEN_CONNECT),
 	HINT_INT(IPPROTO_TCP, TCP_SAVE_SYN),
-	NO(IPPROTO_TCP, TCP_ULP),
+	SP(IPPROTO_TCP, TCP_ULP, hints, set_ulp, get_ulp),
 	NO(IPPROTO_TCP, TCP_ZEROCOPY_RECEIVE),
 	NO(IPPROTO_TCP, TCP_INQ),
 
-	M(IPPROTO_IP, IP_TOS, ST_U8, tos, 0, 255),
-	M(IPPROTO_IP, IP_TTL, ST_U8, ttl, 1, 255),
+	M(IPPROTO_IP, IP_TOS, ST_TOS, tos, INT32_MIN, INT32_MAX),
+	M(IPPROTO_IP, IP_TTL, ST_U8, ttl, -1, 255),
 	M(IPPROTO_IP, IP_MTU_DISCOVER, ST_U8, pmtudisc, 0, 5),
 	BITM(IPPROTO_IP, IP_PKTINFO, dgram_flags, SD_DGF_PKTINFO),
-	HINT_INT(IPPROTO_IP, IP_FREEBIND),
-	HINT_INT(IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT),
+	BITM(IPPROTO_IP, IP_FREEBIND, hints[0], 2),
+	BITM(IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, hints[0], 4),
 	HINT_INT(IPPROTO_IP, IP_MULTICAST_TTL),
 	HINT_INT(IPPROTO_IP, IP_MULTICAST_LOOP),
 	HINT_INT(IPPROTO_IP, IP_MULTICAST_ALL),
-	HINT_INT(IPPROTO_IP, IP_RECVERR),
-	HINT_INT(IPPROTO_IP, IP_RECVTOS),
-	HINT_INT(IPPROTO_IP, IP_RECVTTL),
+	BITM(IPPROTO_IP, IP_RECVERR, hints[0], 8),
+	BITM(IPPROTO_IP, IP_RECVTOS, hints[0], 16),
+	BITM(IPPROTO_IP, IP_RECVTTL, hints[0], 32),
 
-	SP(IPPROTO_IPV6, IPV6_V6ONLY, rsv, set_v6only, get_real),
-	M(IPPROTO_IPV6, IPV6_TCLASS, ST_U8, tos, 0, 255),
-	M(IPPROTO_IPV6, IPV6_UNICAST_HOPS, ST_U8, ttl, 1, 255),
+	SP(IPPROTO_IPV6, IPV6_V6ONLY, hints, set_v6only, get_real),
+	M(IPPROTO_IPV6, IPV6_TCLASS, ST_U8, tos, -1, 255),
+	M(IPPROTO_IPV6, IPV6_UNICAST_HOPS, ST_U8, ttl, -1, 255),
 	M(IPPROTO_IPV6, IPV6_MTU_DISCOVER, ST_U8, pmtudisc, 0, 5),
 	BITM(IPPROTO_IPV6, IPV6_RECVPKTINFO, dgram_flags, SD_DGF_PKTINFO),
 	HINT_INT(IPPROTO_IPV6, IPV6_RECVERR),
@@ -213,6 +215,11 @@ static void store_int(uint32_t slot, const struct opt *o, int v)
 		else
 			*b = v != 0;
 		break;
+	case ST_TOS:			/* the low two bits of a stream are ECN's */
+		if (pl_p(slot)->opts.type == SOCK_STREAM)
+			v = (v & ~3) | (*b & 3);
+		*b = (uint8_t)v;
+		break;
 	case ST_U8:
 		*b = (uint8_t)(v < 0 ? 0 : v > 255 ? 255 : v);	/* -1 = the default */
 		break;
@@ -235,6 +242,7 @@ static int load_int(uint32_t slot, const struct opt *o)
 	case ST_BOOL:
 		return o->bit ? (*b & o->bit) != 0 : *b;
 	case ST_U8:
+	case ST_TOS:
 		return *b;
 	case ST_U16:
 		return *(const uint16_t *)field(slot, o);
@@ -264,7 +272,8 @@ static int set_mirror(uint32_t slot, const struct opt *o, const void *val, sockl
 
 	if (r)
 		return r;
-	if (!pl_own_kern(slot) && (v < o->min || v > o->max))
+	if (!pl_own_kern(slot) && (v < o->min || v > o->max ||
+				   (v == 0 && o->level == IPPROTO_IP && o->name == IP_TTL)))
 		return -EINVAL;
 	if (o->level == SOL_SOCKET && o->name == SO_RCVLOWAT)
 		v = v < 0 ? INT32_MAX : v ? v : 1;
@@ -303,8 +312,8 @@ int pl_setsockopt(int fd, uint32_t slot, int level, int name, const void *val, s
 		return set_kernel_only(fd, slot, level, name, val, len);
 	if (o->how == REFUSE || o->how == READONLY)
 		return refuse();
-	if (o->set == set_cc)
-		return set_cc(fd, slot, o, val, len);
+	if (o->set == set_cc || o->set == set_ulp)	/* not the kernel's word */
+		return o->set(fd, slot, o, val, len);
 	if (pl_own_kern(slot) && real.setsockopt(fd, level, name, val, len) < 0)
 		return -errno;
 	if (o->set)
@@ -350,24 +359,32 @@ static int get_real(int fd, uint32_t slot, const struct opt *o, void *val, sockl
 	return real.getsockopt(fd, o->level, o->name, val, len) < 0 ? -errno : 0;
 }
 
-/* Values that Linux shows for "not set". */
-static int shown_default(const struct opt *o, int v)
+/* TCP_DEFER_ACCEPT is kept as a number of SYN-ACKs: shown is when the last of them gives up. */
+static int shown_defer(int want_s)
 {
-	if (v || o->how != MIRROR)
-		return v;
+	int shown = 0;
+
+	for (int period = 1; shown < want_s; period = period * 2 < 120 ? period * 2 : 120)
+		shown += period;
+	return shown;
+}
+
+/* What Linux shows for a mirrored value, 0 being "not set". */
+static int shown(const struct opt *o, int v)
+{
 	switch (o->store == ST_BOOL ? 0 : o->off) {
+	case OFF(defer_accept_s):
+		return shown_defer(v);
 	case OFF(keep_idle_s):
-		return 7200;
+		return v ? v : 7200;
 	case OFF(keep_intvl_s):
-		return 75;
+		return v ? v : 75;
 	case OFF(keep_cnt):
-		return 9;
+		return v ? v : 9;
 	case OFF(syncnt):
-		return 6;
+		return v ? v : 6;
 	case OFF(ttl):
-		return 64;
-	case OFF(pmtudisc):
-		return IP_PMTUDISC_WANT;
+		return v ? v : 64;
 	default:
 		return v;
 	}
@@ -387,7 +404,7 @@ int pl_getsockopt(int fd, uint32_t slot, int level, int name, void *val, socklen
 	if (o->get)
 		return o->get(fd, slot, o, val, len);
 	if (o->how == MIRROR)
-		return give_int(o, val, len, shown_default(o, load_int(slot, o)));
+		return give_int(o, val, len, shown(o, load_int(slot, o)));
 	return get_real(fd, slot, o, val, len);	/* a placeholder shows defaults */
 }
 
@@ -555,6 +572,18 @@ static int get_cc(int fd, uint32_t slot, const struct opt *o, void *val, socklen
 		r = pl_rpc(pl_worker(slot), &cmd, name, sizeof(name) - 1, &n);
 	}
 	return r ? r : give(val, len, name, sizeof(name));
+}
+
+/* As a kernel without any upper-layer protocol answers. */
+static int set_ulp(int fd, uint32_t slot, const struct opt *o, const void *val, socklen_t len)
+{
+	return len < 1 ? -EINVAL : -ENOENT;
+}
+
+static int get_ulp(int fd, uint32_t slot, const struct opt *o, void *val, socklen_t *len)
+{
+	*len = 0;
+	return 0;
 }
 
 static int get_error(int fd, uint32_t slot, const struct opt *o, void *val, socklen_t *len)

@@ -41,6 +41,7 @@ static void slot_init(struct sd_slot_p *p, int domain, int type, int proto)
 	p->opts.type = (uint8_t)(type & ~(SOCK_NONBLOCK | SOCK_CLOEXEC));
 	p->opts.proto = (uint8_t)proto;
 	p->opts.rcvlowat = 1;
+	p->opts.pmtudisc = IP_PMTUDISC_WANT;
 	if (type & SOCK_NONBLOCK)
 		p->flags |= SD_P_NONBLOCK;
 	if (proto == IPPROTO_UDP)
@@ -303,10 +304,15 @@ static int sock_shutdown(int fd, uint32_t slot, int how)
 	}
 	if (pl_p(slot)->opts.type == SOCK_STREAM && st == SD_ST_CLOSE)
 		return -ENOTCONN;
-	if (st == SD_ST_LISTEN && (ld_rlx(&pl_p(slot)->flags) & SD_P_HYBRID))
-		real.shutdown(fd, how);
-	or_sc(&pl_p(slot)->flags, bits[how]);
 	cmd.u32[0] = (uint32_t)how;
+	if (st == SD_ST_LISTEN || st == SD_ST_SYN_SENT) {	/* back to unconnected, nothing is shut */
+		if (how == SHUT_WR)
+			return 0;
+		if (ld_rlx(&pl_p(slot)->flags) & SD_P_HYBRID)
+			real.shutdown(fd, how);
+	} else {
+		or_sc(&pl_p(slot)->flags, bits[how]);
+	}
 	return pl_cmd(pl_worker(slot), &cmd);
 }
 

@@ -211,7 +211,7 @@ struct sd_opts {
 	uint8_t pmtudisc, dgram_flags;	/* dgram_flags: SD_DGF_* */
 	uint32_t notsent_lowat;
 	char cc[8];			/* congestion control, "" = default */
-	uint32_t rsv;
+	uint8_t hints[4];		/* shim's own: booleans that have no effect in the engine */
 };
 static_assert(sizeof(struct sd_opts) == 64, "one line");
 #define SD_DGF_NO_CHECK	(1u << 0)
