@@ -36,7 +36,7 @@ struct app_seg {
 
 	/* worker 0 */
 	uint32_t attached;		/* processes: live, or being undone */
-	uint32_t hi_pslot;		/* program slots below or at this one have been in service */
+	uint32_t hi_pslot;		/* highest program slot ever in service */
 	uint64_t used[PROC_WORDS];	/* process indices taken */
 	uint16_t mbox_owner[SD_MAX_MBOXES];	/* process index + 1 */
 	uint8_t drain;			/* enum app_drain */

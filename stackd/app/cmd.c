@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /* app/cmd.c - commands: taken from the rings, checked once, carried out on the slot's worker
  *
- * The trust boundary. shm_cmd_pop() copies an entry; check() looks at every field of the copy; from there
- * on struct sock_cmd is passed by value and nothing of the ring is read again. What a slot is (protocol,
- * worker, object) comes from slot_e, which programs map read-only; a program that may override file modes
- * could write there, so worker and protocol are checked here and the object is checked by its owner.
- * Broken commands are counted per process and worker; APP_BAD_MAX of them end the session. A command for
- * a generation that is over is no crime: close and reset may cross on the way.
+ * The trust boundary. shm_cmd_pop() copies an entry; check() looks at every field of the copy; from
+ * there on struct sock_cmd is passed by value and nothing of the ring is read again. What a slot is
+ * (protocol, worker, object) comes from slot_e, which programs map read-only; a program that may
+ * override file modes could write there, so worker and protocol are checked here and the object is
+ * checked by its owner. Broken commands are counted per process and worker; APP_BAD_MAX of them end
+ * the session. A command for a generation that is over is no crime: close and reset may cross on
+ * the way.
  * Holds:   C1 only the worker that slot_e.worker names calls a slot's operations
  *          C2 after CLOSE no operation is called for the slot
  * Threads: owning worker only
@@ -62,7 +63,8 @@ static void do_close(struct stack *st, const struct sock_ops *ops, const struct 
 		ops->close(st, c, e->obj);
 }
 
-static void do_kick(struct stack *st, const struct sock_ops *ops, const struct sock_cmd *c, uint32_t obj)
+static void do_kick(struct stack *st, const struct sock_ops *ops, const struct sock_cmd *c,
+		    uint32_t obj)
 {
 	struct sd_slot_p *sp = sock_slot_p(st, c->id);
 	/* pairs with or_sc in the program: what it published before is seen from here on */
@@ -272,7 +274,8 @@ bool app_pending(struct stack *st)
 		struct shm_seg *seg = stack_seg(st, a->active[i]);
 
 		for (unsigned w = 0; seg && w < PROC_WORDS; w++)
-			if (s->live[w] && (s->more[w] | ld_sc(&shm_rw_hdr(seg)->dirty[st->worker][w])) &
+			if (s->live[w] &&
+			    (s->more[w] | ld_sc(&shm_rw_hdr(seg)->dirty[st->worker][w])) &
 					  s->live[w])
 				return true;
 	}

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /* app/drain.c - the end of a segment
- * The last process is gone and everything is closed; what remains are orphans whose data is still on its
- * way out of the segment's FIFOs. Worker 0 asks all workers how many slots they have put into service
- * less those they freed. No slot comes into service any more (no process, and listeners die first), so
- * the numbers only fall, and a sum of 0 is final although they were taken at different times. After
- * APP_LINGER_US the question carries an order: reset what is left.
- * A sum of 0 also ends the workers' views of the segment: no process is polled, no wake-up is queued.
+ * The last process is gone and everything is closed; what remains are orphans whose data is still
+ * on its way out of the segment's FIFOs. Worker 0 asks all workers how many slots they have put
+ * into service less those they freed. No slot comes into service any more (no process, and
+ * listeners die first), so the numbers only fall, and a sum of 0 is final although they were taken
+ * at different times. After APP_LINGER_US the question carries an order: reset what is left.
+ * A sum of 0 also ends the workers' views of the segment: no process is polled, no wake-up is
+ * queued.
  * Threads: app_seg_drain() and on_seg_ack on worker 0; on_seg_gone on each worker
  */
 #include "stackd/app/app_int.h"

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* app/notify.c - the way up: readiness, answers, wake-ups
- * A readiness is posted to the mailboxes that the slot's subscriptions name; where a consumer sleeps, its
- * mailbox is queued, once, and the engine writes its eventfd together with all others of this loop.
+ * A readiness is posted to the mailboxes that the slot's subscriptions name; where a consumer
+ * sleeps, its mailbox is queued, once, and the engine writes its eventfd together with all others
+ * of this loop.
  * Holds:   N1 a mailbox is in wakes[] at most once: app_seg.queued says so
  * Threads: owning worker only; mailboxes and reply slots take posts from all workers
  */

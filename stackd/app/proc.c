@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /* app/proc.c - processes come, fork and go
  *
- * Worker 0 keeps the record (AR_PROC) and gives out process indices and mailboxes; PROC_ADD tells every
- * worker whose rings to poll. When a process is gone, PROC_GONE makes each worker carry out what the
- * process had still asked for (its last write is as good as one before), take back what it had claimed
- * from accept rings, and answer; after the last answer worker 0 undoes the rest (undo.c).
- * Holds:   P1 a process index is given out again only after every worker has answered PROC_GONE; its
- *          rings are empty then, whatever the process left in them
+ * Worker 0 keeps the record (AR_PROC) and gives out process indices and mailboxes; PROC_ADD tells
+ * every worker whose rings to poll. When a process is gone, PROC_GONE makes each worker carry out
+ * what the process had still asked for (its last write is as good as one before), take back what it
+ * had claimed from accept rings, and answer; after the last answer worker 0 undoes the rest
+ * (undo.c).
+ * Holds:   P1 a process index is given out again only after every worker has answered PROC_GONE;
+ *          its rings are empty then, whatever the process left in them
  * Threads: worker 0's control path; on_proc_add and on_proc_gone on each worker
  */
 #include "stackd/app/app_int.h"
@@ -190,7 +191,8 @@ int app_mbox_alloc(struct stack *st, uint32_t rec, uint32_t *mbox, unsigned cnt)
 		s->mbox_owner[mbox[i]] = (uint16_t)(p->idx + 1);
 		st_rlx(&mb->proc, p->idx);
 		st_rlx(&mb->sleeping, SD_MBOX_AWAKE);
-		or_sc(&shm_rw_hdr(&st->segs[p->seg])->mbox_used[mbox[i] / 64], 1ull << mbox[i] % 64);
+		or_sc(&shm_rw_hdr(&st->segs[p->seg])->mbox_used[mbox[i] / 64],
+		      1ull << mbox[i] % 64);
 	}
 	return 0;
 }
@@ -246,7 +248,8 @@ void app_on_proc_bad(struct stack *st, const struct stack_msg *msg)
 		st->up->proc_bad(st, msg->u32[0]);
 }
 
-void app_proc_walk(struct stack *st, void (*fn)(void *arg, uint32_t rec, const struct app_proc *p), void *arg)
+void app_proc_walk(struct stack *st, void (*fn)(void *arg, uint32_t rec, const struct app_proc *p),
+		   void *arg)
 {
 	const struct app_proc *p;
 

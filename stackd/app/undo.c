@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* app/undo.c - what a dead process leaves behind
- * In this order: locks that its threads held, subscriptions that name its mailboxes, its open table (a
- * slot whose last reference this was is closed as close() would), its mailboxes. Everything here reads
- * memory that the process could write: indices go through the checked accessors, loops are bounded by the
- * tables' sizes, and the worst a lie can do is to close or leak a socket of the same family; a leak ends
- * with the family.
+ * In this order: locks that its threads held, subscriptions that name its mailboxes, its open table
+ * (a slot whose last reference this was is closed as close() would), its mailboxes. Everything here
+ * reads memory that the process could write: indices go through the checked accessors, loops are
+ * bounded by the tables' sizes, and the worst a lie can do is to close or leak a socket of the same
+ * family; a leak ends with the family.
  * Threads: worker 0, after all workers have stopped taking the process's commands
  */
 #include "stackd/app/app_int.h"
@@ -46,7 +46,8 @@ static void slot_release(struct stack *st, const struct app_proc *p, uint32_t sl
 		n += subs_clear(s, (sd_sub *)(void *)ext, SD_SUBS_EXT, p->idx);
 	/* It may have been the one that an exclusive post went to: let the others look. */
 	if (n)
-		app_event(st, (struct sock_id){ .seg = p->seg, .slot = slot, .gen = ld_acq(&e->gen) },
+		app_event(st, (struct sock_id){ .seg = p->seg, .slot = slot,
+						.gen = ld_acq(&e->gen) },
 			  SD_EV_IN | SD_EV_OUT);
 }
 
@@ -114,7 +115,8 @@ static void close_range(struct stack *st, uint16_t seg, uint32_t first, uint32_t
 		uint32_t gen = ld_acq(&e->gen);
 
 		if (gen && !(ld_acq(&e->flags) & SD_E_CLOSED))
-			app_close_slot(st, (struct sock_id){ .seg = seg, .slot = slot, .gen = gen });
+			app_close_slot(st, (struct sock_id){ .seg = seg, .slot = slot,
+							     .gen = gen });
 	}
 }
 

@@ -2,7 +2,8 @@
 /* sock/bind.c - bind(), and the part of connect() that finds addresses and ports
  * Spec:    H2, H3, H5; bind(2), connect(2), ipv6(7) for IPV6_V6ONLY
  * Checks come in Linux's order (bind_checks), the conflict last.
- * Holds:   BI1 an AR_BOUND in state CONN of TCP is in st->sock->conn under its tuple, and nothing else is
+ * Holds:   BI1 an AR_BOUND in state CONN of TCP is in st->sock->conn under its tuple, and nothing
+ *          else is
  * Threads: worker 0, except sock_bound_put() and sock_bound_set(), which travel there
  */
 #include "stackd/sock/sock_int.h"
@@ -151,7 +152,8 @@ static int conn_port(struct stack *st, const struct sock_cmd *c, struct sock_bou
 	return 0;
 }
 
-/* UDP: the port is chosen as for bind(0) with the wildcard address; the tuple need not be unique. */
+/* UDP: the port is chosen as for bind(0) with the wildcard address; the tuple need not be unique.
+ */
 static int dgram_port(struct stack *st, struct sock_bound *b, const struct sock_tuple *t)
 {
 	uint16_t port = b->t.lport;
@@ -204,7 +206,8 @@ static int conn_commit(struct stack *st, const struct sock_bound *b, uint32_t *i
 		if (!*idx)
 			return -ENOBUFS;
 	}
-	if (b->proto != IPPROTO_TCP || !etab_insert(st, &st->sock->conn, &b->t, OBJ(OBJ_BOUND, *idx)))
+	if (b->proto != IPPROTO_TCP || !etab_insert(st, &st->sock->conn, &b->t,
+						    OBJ(OBJ_BOUND, *idx)))
 		return 0;
 	if (r) {
 		relink(st, *idx, &old);
@@ -215,7 +218,8 @@ static int conn_commit(struct stack *st, const struct sock_bound *b, uint32_t *i
 	return -ENOBUFS;
 }
 
-int sock_connect(struct stack *st, const struct sock_cmd *c, uint32_t bound, struct sock_tuple *ret_t,
+int sock_connect(struct stack *st, const struct sock_cmd *c, uint32_t bound,
+		 struct sock_tuple *ret_t,
 		 uint32_t *ret_bound, uint16_t *ret_worker, struct ip_route_res *ret_route)
 {
 	struct sd_slot_e *e = sock_slot_e(st, c->id);

@@ -2,12 +2,13 @@
 /* sock/btable.c - the bind table: which sockets hold which port
  * Spec:    H2; bind(2), ip(7), socket(7) SO_REUSEADDR and SO_REUSEPORT
  *
- * Two chains per protocol and port: ports that bind() asked for, and ports that connect() chose. The
- * first are few and keep every connect() off the port; the second may be many, since connections to
- * different peers share a port, and only an explicit bind() ever walks them.
- * Who may share a port with whom is asked of each holder in turn; the options of a holder are read anew
- * from its slot, because Linux looks at them as they are now, not as they were at bind().
- * Holds:   B1 a record is in exactly the chain that its proto, autobound and lport name; lport 0: in none
+ * Two chains per protocol and port: ports that bind() asked for, and ports that connect() chose.
+ * The first are few and keep every connect() off the port; the second may be many, since
+ * connections to different peers share a port, and only an explicit bind() ever walks them.
+ * Who may share a port with whom is asked of each holder in turn; the options of a holder are read
+ * anew from its slot, because Linux looks at them as they are now, not as they were at bind().
+ * Holds:   B1 a record is in exactly the chain that its proto, autobound and lport name; lport 0:
+ *          in none
  * Threads: worker 0
  */
 #include "stackd/sock/sock_int.h"
@@ -142,7 +143,8 @@ static void refresh(struct stack *st, struct sock_bound *b)
 		b->reuse = ld_rlx(&sp->opts.reuse) & (SOCK_REUSEADDR | SOCK_REUSEPORT);
 }
 
-static bool chain_conflict(struct stack *st, const struct sock_bound *n, uint32_t self, bool any_port,
+static bool chain_conflict(struct stack *st, const struct sock_bound *n, uint32_t self,
+			   bool any_port,
 			   uint32_t idx)
 {
 	struct sock_bound *o;
@@ -169,7 +171,8 @@ bool btab_explicit(struct stack *st, uint8_t proto, uint16_t port)
 	return *chain(st, proto, false, port) != 0;
 }
 
-void sock_bound_walk(struct stack *st, void (*fn)(void *arg, uint32_t idx, const struct sock_bound *b),
+void sock_bound_walk(struct stack *st, void (*fn)(void *arg, uint32_t idx,
+						  const struct sock_bound *b),
 		     void *arg)
 {
 	const struct sock_bound *b;

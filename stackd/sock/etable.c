@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /* sock/etable.c - the established table: tuple -> object, private to one worker
  *
- * Linear hashing over cache lines: each head line has room for seven entries and a link to an overflow
- * line. The table grows by splitting one line per insert once there are more than four entries a line,
- * so no insert ever pays for a rebuild, and the address space for the largest table is reserved at start:
- * growth touches fresh pages and makes no system call. An entry keeps its 32-bit hash, so a miss seldom
- * touches an object and a split never does.
- * The hash is SipHash-1-3 under boot_secret: whoever picks addresses and ports cannot aim at one line.
+ * Linear hashing over cache lines: each head line has room for seven entries and a link to an
+ * overflow line. The table grows by splitting one line per insert once there are more than four
+ * entries a line, so no insert ever pays for a rebuild, and the address space for the largest table
+ * is reserved at start: growth touches fresh pages and makes no system call. An entry keeps its
+ * 32-bit hash, so a miss seldom touches an object and a split never does.
+ * The hash is SipHash-1-3 under boot_secret: whoever picks addresses and ports cannot aim at one
+ * line.
  * Holds:   E1 a line that has a successor is full, and no overflow line is empty
- *          E2 an entry's head is the one its hash names under (mask, split); etab_insert asserts on split
+ *          E2 an entry's head is the one its hash names under (mask, split); etab_insert asserts on
+ *          split
  * Threads: owning worker only
  */
 #include "stackd/core/siphash.h"
@@ -117,8 +119,8 @@ static bool append(struct etab *t, uint32_t head, uint32_t hash, uint32_t obj)
 	return true;
 }
 
-/* Spread head @split over itself and its new partner. Overflow lines are given back before their entries
- * are placed again: two chains of the same entries never need more of them. */
+/* Spread head @split over itself and its new partner. Overflow lines are given back before their
+ * entries are placed again: two chains of the same entries never need more of them. */
 static void split_one(struct etab *t)
 {
 	uint32_t head = t->split, next;
@@ -154,7 +156,8 @@ int etab_insert(struct stack *st, struct etab *t, const struct sock_tuple *tp, u
 	return 0;
 }
 
-/* Take the last entry of the chain out. @prev: the line before @last, NULL when @last is the head. */
+/* Take the last entry of the chain out. @prev: the line before @last, NULL when @last is the head.
+ */
 static void drop_last(struct etab *t, struct etab_line *prev, struct etab_line *last)
 {
 	if (--last->cnt == 0 && prev) {

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /* sock/listen.c - listeners: replication, accept rings, the end
  *
- * listen() on worker 0 makes the AR_LISTENER record, takes one accept ring per worker from the segment and
- * sends LISTEN_ADD to everybody; each worker enters its replica and answers; the program gets its answer
- * when all have: from then on a SYN to any queue is served. Close and shutdown go the same way with
- * LISTEN_DEL: each worker takes its replica out, lets the transport abort its embryonic connections and
- * resets what waits in its accept ring; after the last answer record, rings and slot are free.
- * Messages are in order per pair, so a worker has always answered ADD before DEL arrives, and counting
- * answers needs no more than their number: `workers` for up, twice that for gone.
+ * listen() on worker 0 makes the AR_LISTENER record, takes one accept ring per worker from the
+ * segment and sends LISTEN_ADD to everybody; each worker enters its replica and answers; the
+ * program gets its answer when all have: from then on a SYN to any queue is served. Close and
+ * shutdown go the same way with LISTEN_DEL: each worker takes its replica out, lets the transport
+ * abort its embryonic connections and resets what waits in its accept ring; after the last answer
+ * record, rings and slot are free. Messages are in order per pair, so a worker has always answered
+ * ADD before DEL arrives, and counting answers needs no more than their number: `workers` for up,
+ * twice that for gone.
  * Holds:   LI1 a listener's record stays until every worker has answered DEL
  *          LI2 only the owning worker pushes to or takes back from its ring
  * Threads: worker 0 decides; replicas, rings and the calls to the transport on each worker
@@ -77,7 +78,8 @@ static uint32_t clamp_backlog(uint32_t backlog)
 	return backlog > SOCK_SOMAXCONN ? SOCK_SOMAXCONN : backlog;
 }
 
-static int listener_make(struct stack *st, const struct sock_cmd *c, uint32_t bound, struct sd_slot_e *e)
+static int listener_make(struct stack *st, const struct sock_cmd *c, uint32_t bound,
+			 struct sd_slot_e *e)
 {
 	struct sock_bound *b = bound_at(st, bound);
 	uint32_t idx = idx_alloc(&st->sock->listeners);
@@ -118,7 +120,8 @@ static int listen_again(struct stack *st, const struct sock_cmd *c, uint32_t obj
 	return 0;
 }
 
-static int autobind(struct stack *st, const struct sock_cmd *c, struct sd_slot_p *sp, uint32_t *ret_bound)
+static int autobind(struct stack *st, const struct sock_cmd *c, struct sd_slot_p *sp,
+		    uint32_t *ret_bound)
 {
 	struct sock_cmd any = *c;
 
@@ -129,7 +132,8 @@ static int autobind(struct stack *st, const struct sock_cmd *c, struct sd_slot_p
 	return sock_bind(st, &any, ret_bound);
 }
 
-static int listen_start(struct stack *st, const struct sock_cmd *c, uint32_t bound, struct sd_slot_e *e)
+static int listen_start(struct stack *st, const struct sock_cmd *c, uint32_t bound,
+			struct sd_slot_e *e)
 {
 	struct sock_bound *b;
 	uint32_t own = 0;
@@ -284,7 +288,8 @@ static void ring_empty(struct stack *st, struct ltab_node *n)
 	struct shm_seg *seg = stack_seg(st, n->id.seg);
 	struct sock_id id = { .seg = n->id.seg };
 
-	while (seg && shm_accept_take_back(shm_accept_ring(seg, n->ring), &n->prod, &id.slot, &id.gen))
+	while (seg && shm_accept_take_back(shm_accept_ring(seg, n->ring), &n->prod, &id.slot,
+					   &id.gen))
 		abort_queued(st, n->proto, id);
 }
 

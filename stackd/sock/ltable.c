@@ -2,11 +2,11 @@
 /* sock/ltable.c - a worker's replica of the listening table
  * Spec:    H1 (best match), H4 (reuseport groups)
  *
- * Chains by (protocol, port) of nodes that carry a private copy of everything a lookup compares, so that
- * a packet never touches another worker's memory. Nodes are found by listener index; the array is sparse.
- * Best match as on Linux: exact address before wildcard, and for an IPv4 packet a v4 wildcard before ::.
- * Listeners with SO_REUSEPORT on the same address form a group; the tuple's hash picks one, the same for
- * every packet of a connection while the group does not change.
+ * Chains by (protocol, port) of nodes that carry a private copy of everything a lookup compares, so
+ * that a packet never touches another worker's memory. Nodes are found by listener index; the array
+ * is sparse. Best match as on Linux: exact address before wildcard, and for an IPv4 packet a v4
+ * wildcard before ::. Listeners with SO_REUSEPORT on the same address form a group; the tuple's
+ * hash picks one, the same for every packet of a connection while the group does not change.
  * Threads: owning worker only
  */
 #include "stackd/sock/sock_int.h"

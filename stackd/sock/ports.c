@@ -2,13 +2,13 @@
 /* sock/ports.c - which local port a socket gets when the program does not say
  * Spec:    H3; RFC 6056 section 3.3.4 (double-hash selection); ip(7) ip_local_port_range
  *
- * connect(): the search starts at an offset that is a keyed hash of source, destination and destination
- * port plus a counter that successful searches push on, so ports towards one peer neither repeat soon nor
- * tell anything about ports towards another. Even ports of the range first, as Linux, which leaves the
- * odd ones to bind(). A port is taken when the whole tuple is free and no explicit bind() holds it.
- * The first two rounds take only ports whose replies the device gives to the wanted worker (one in
- * `workers`); the last two take any: a connection on the wrong worker works, only less well.
- * bind(0): a random start, odd ports first, and no sharing at all.
+ * connect(): the search starts at an offset that is a keyed hash of source, destination and
+ * destination port plus a counter that successful searches push on, so ports towards one peer
+ * neither repeat soon nor tell anything about ports towards another. Even ports of the range first,
+ * as Linux, which leaves the odd ones to bind(). A port is taken when the whole tuple is free and
+ * no explicit bind() holds it. The first two rounds take only ports whose replies the device gives
+ * to the wanted worker (one in `workers`); the last two take any: a connection on the wrong worker
+ * works, only less well. bind(0): a random start, odd ports first, and no sharing at all.
  * Threads: worker 0
  */
 #include "stackd/core/rng.h"

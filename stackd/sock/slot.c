@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* sock/slot.c - slots in service: found, made for accepted connections, given back
- * A slot is in service while slot_e.gen is not 0. Programs pick the generations of slots they allocate;
- * those of accepted connections come from a counter of the worker, so a handle kept by a program never
- * fits a later connection in the same slot.
+ * A slot is in service while slot_e.gen is not 0. Programs pick the generations of slots they
+ * allocate; those of accepted connections come from a counter of the worker, so a handle kept by a
+ * program never fits a later connection in the same slot.
  * Threads: owning worker only
  */
 #include "stackd/sock/sock_int.h"
@@ -83,7 +83,7 @@ void sock_slot_free(struct stack *st, struct sock_id id)
 	if (id.slot < SD_SLOTS_P) {
 		shm_pslot_free(seg, id.slot);
 	} else {
-		st_rel(&sp->gen, 0);	/* an acceptor that still finds it in a ring passes it over */
+		st_rel(&sp->gen, 0); /* an acceptor that still finds it in a ring passes it over */
 		shm_eslot_free(&st->epools[id.seg], id.slot);
 	}
 	sock_slot_count(st, id.seg, -1);

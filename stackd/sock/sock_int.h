@@ -25,11 +25,11 @@ struct etab_line {				/* one cache line */
 	uint32_t cnt;				/* entries here; full unless last of its chain */
 };
 struct etab {
-	struct etab_line *lines;		/* [lines_max] heads; [1, over_max) overflow behind */
+	struct etab_line *lines;		/* [lines_max] heads, then the overflow */
 	struct etab_line *over;
 	size_t map_size;
 	uint32_t lines_max, over_max;
-	uint32_t mask, split;			/* linear hashing: heads in use = mask + 1 + split */
+	uint32_t mask, split;			/* heads in use = mask + 1 + split */
 	uint32_t over_bump, over_free;
 	uint32_t cnt;
 };
@@ -47,8 +47,8 @@ bool etab_remove(struct stack *st, struct etab *t, const struct sock_tuple *tp, 
 #define SOCK_REUSEPORT	2u
 void btab_link(struct stack *st, uint32_t bound);
 void btab_unlink(struct stack *st, uint32_t bound);
-/* May @n have its port? @self: its own record, 0 = none. @any_port: the port was not asked for, so sharing
- * makes no sense. */
+/* May @n have its port? @self: its own record, 0 = none. @any_port: the port was not asked for, so
+ * sharing makes no sense. */
 bool btab_conflict(struct stack *st, const struct sock_bound *n, uint32_t self, bool any_port);
 /* A port that bind() asked for by number holds @port (connect() keeps off). */
 bool btab_explicit(struct stack *st, uint8_t proto, uint16_t port);
@@ -83,7 +83,7 @@ int ltab_init(struct stack *st, struct ltab *lt);
 void ltab_fini(struct ltab *lt);
 void ltab_add(struct stack *st, uint32_t listener, const struct sock_listener *l);
 void ltab_del(struct stack *st, uint32_t listener);
-struct ltab_node *ltab_node(struct stack *st, uint32_t listener);	/* NULL when not in the replica */
+struct ltab_node *ltab_node(struct stack *st, uint32_t listener); /* NULL when not in the replica */
 
 /* ---- listen.c ---- */
 int listen_init(struct stack *st);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* udp/ops.c - what programs ask of a datagram socket
- * A slot without object belongs to worker 0: the first bind(), connect() or send makes the AR_UDP record
- * there and hands the socket to its owner (the worker on whose queue a connected peer's datagrams arrive,
- * else the one the program prefers). From then on the owner answers alone; what the others must know it
- * tells them.
+ * A slot without object belongs to worker 0: the first bind(), connect() or send makes the AR_UDP
+ * record there and hands the socket to its owner (the worker on whose queue a connected peer's
+ * datagrams arrive, else the one the program prefers). From then on the owner answers alone; what
+ * the others must know it tells them.
  * Spec:    U1; udp(7); connect(2) with AF_UNSPEC
  * Threads: worker 0 for a socket without object, else its owner
  */
@@ -67,7 +67,8 @@ static uint32_t sock_make(struct stack *st, const struct sock_cmd *c, const stru
 		return 0;
 	ver = u->ver + 1;
 	*u = (struct udp_sock){
-		.t = mk->t, .id = c->id, .bound = mk->bound, .ver = ver, .owner = mk->owner, .live = 1,
+		.t = mk->t, .id = c->id, .bound = mk->bound, .ver = ver, .owner = mk->owner,
+		.live = 1,
 		.family = ld_rlx(&sp->opts.family) == AF_INET6 ? AF_INET6 : AF_INET,
 		.v6only = !!(ld_rlx(&sp->flags) & SD_P_V6ONLY), .reuse = ld_rlx(&sp->opts.reuse),
 		.addr_fixed = mk->addr_fixed,

@@ -2,8 +2,8 @@
 /* udp/rx.c - datagrams in: header, checksum, socket, record in its FIFO
  * Spec:    RFC 768; RFC 1122 4.1.3; U2
  * In/Out:  packet at its UDP header -> record (struct sd_dgram and payload) in the receive FIFO
- * A record goes in whole or not at all. The packet crosses to the owner's worker before anything of it
- * is cut, so that it comes through IP input there as it was.
+ * A record goes in whole or not at all. The packet crosses to the owner's worker before anything of
+ * it is cut, so that it comes through IP input there as it was.
  * Threads: owning worker only
  */
 #include "stackd/udp/udp_int.h"
@@ -89,7 +89,8 @@ static void full(struct stack *st, struct udp_sock *u)
 	snmp_inc(st, SNMP_Udp_InErrors);
 }
 
-static void record_write(struct stack *st, struct udp_sock *u, struct sd_slot_e *e, const struct pkt *p,
+static void record_write(struct stack *st, struct udp_sock *u, struct sd_slot_e *e,
+			 const struct pkt *p,
 			 const struct ip_rx_info *info)
 {
 	const struct udp_hdr *h = (const struct udp_hdr *)p->data;
@@ -144,7 +145,8 @@ static void no_socket(struct stack *st, struct pkt *p, const struct ip_rx_info *
 	stack_drop(st, p, DROP_UDP_NO_PORT);
 }
 
-/* Broadcast: to every socket of this worker that matches; if only others have some, to one of them. */
+/* Broadcast: to every socket of this worker that matches; if only others have some, to one of them.
+ */
 static void rx_group(struct stack *st, struct pkt *p, const struct sock_tuple *t,
 		     const struct ip_rx_info *info)
 {
@@ -219,7 +221,8 @@ void udp_err(struct stack *st, const struct ip_err_info *info)
 	uint32_t idx = udp_lookup(st, &t);
 	struct stack_msg m = { .kind = SMSG_UDP_ERR, .u32 = { idx, (uint32_t)info->err } };
 
-	/* as Linux without IP_RECVERR: only a connected socket hears of it, and only of what is final */
+	/* as Linux without IP_RECVERR: only a connected socket hears of it, and only of what is
+	 * final */
 	if (idx && udp_node(st, idx)->t.rport && info->hard)
 		stack_send(st, udp_node(st, idx)->owner, &m);
 }

@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /* udp/table.c - who takes a datagram: a replica on every worker
  *
- * Any queue may receive for any socket, so each worker has a private copy of every socket's addresses and
- * its owner. Worker 0 makes a socket and sends UDP_ADD to all; bind() and connect() answer when all have
- * it. Later the owner sends changes (connect, disconnect) and UDP_DEL itself. Messages of two senders may
- * overtake each other, so each carries the record's version and an older one is ignored; a record is used
- * again only after every worker has answered both its first ADD and its DEL.
- * Spec:    U1; RFC 768; Linux's compute_score(): connected before not, address before wildcard, IPv4
- *          socket before IPv6 socket for an IPv4 packet; newest first among equals (SO_REUSEADDR)
+ * Any queue may receive for any socket, so each worker has a private copy of every socket's
+ * addresses and its owner. Worker 0 makes a socket and sends UDP_ADD to all; bind() and connect()
+ * answer when all have it. Later the owner sends changes (connect, disconnect) and UDP_DEL itself.
+ * Messages of two senders may overtake each other, so each carries the record's version and an
+ * older one is ignored; a record is used again only after every worker has answered both its first
+ * ADD and its DEL.
+ * Spec:    U1; RFC 768; Linux's compute_score(): connected before not, address before wildcard,
+ *          IPv4 socket before IPv6 socket for an IPv4 packet; newest first among equals
+ *          (SO_REUSEADDR)
  * Threads: each worker its own; acks on worker 0
  */
 #include "stackd/core/siphash.h"
@@ -15,8 +17,8 @@
 
 static void *map(size_t size)
 {
-	void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
-		       -1, 0);
+	void *p = mmap(NULL, size, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
 	return p == MAP_FAILED ? NULL : p;
 }
@@ -47,8 +49,8 @@ static void node_set(struct udp_state *u, uint32_t idx, const struct udp_rep *r)
 	if (n->used)
 		node_unlink(u, idx);
 	*n = (struct udp_node){
-		.t = r->t, .ver = r->ver, .owner = r->owner, .family = r->family, .v6only = r->v6only,
-		.reuse = r->reuse, .used = 1, .next = u->heads[r->t.lport],
+		.t = r->t, .ver = r->ver, .owner = r->owner, .family = r->family,
+		.v6only = r->v6only, .reuse = r->reuse, .used = 1, .next = u->heads[r->t.lport],
 	};
 	u->heads[r->t.lport] = idx;
 }
@@ -96,14 +98,15 @@ static void on_ack(struct stack *st, const struct stack_msg *msg)
 	if (msg->u32[1])
 		p->del_acks++;
 	else if (++p->add_acks == st->workers)
-		st->up->reply(st, p->reply, 0, p->bind ? &p->name : NULL, p->bind ? sizeof(p->name) : 0);
+		st->up->reply(st, p->reply, 0, &p->name, p->bind ? sizeof(p->name) : 0);
 	if (p->del_acks == st->workers && p->add_acks == st->workers) {
 		sock_bound_put(st, p->bound);
 		idx_free(&st->udp->pool, msg->u32[0]);
 	}
 }
 
-static void tell_all(struct stack *st, uint16_t kind, uint32_t idx, const struct udp_sock *u, bool first)
+static void tell_all(struct stack *st, uint16_t kind, uint32_t idx, const struct udp_sock *u,
+		     bool first)
 {
 	struct udp_rep r = { .t = u->t, .ver = u->ver, .owner = u->owner, .family = u->family,
 			     .v6only = u->v6only, .reuse = u->reuse };
@@ -151,8 +154,10 @@ unsigned udp_score(const struct udp_node *n, const struct sock_tuple *t)
 
 #define REUSEPORT 2u
 
-/* Of the sockets that share @best's address and score by SO_REUSEPORT: the one the tuple's hash names. */
-static uint32_t group_pick(struct stack *st, uint32_t best, unsigned top, const struct sock_tuple *t)
+/* Of the sockets that share @best's address and score by SO_REUSEPORT: the one the tuple's hash
+ * names. */
+static uint32_t group_pick(struct stack *st, uint32_t best, unsigned top,
+			   const struct sock_tuple *t)
 {
 	struct udp_node *nodes = st->udp->nodes;
 	uint32_t i, cnt = 0, pick;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* udp/tx.c - datagrams out: records of the program's FIFO, checked and copied once
  * Spec:    RFC 768; U2 (PARTIAL, or none with SO_NO_CHECK); ip(7) IP_MTU_DISCOVER
- * The FIFO is the program's: record header and payload are copied before they are looked at, a length
- * that does not fit what was published ends the socket. What the route or a limit refuses becomes the
- * socket's asynchronous error; the program's own checks have said most of it already.
+ * The FIFO is the program's: record header and payload are copied before they are looked at, a
+ * length that does not fit what was published ends the socket. What the route or a limit refuses
+ * becomes the socket's asynchronous error; the program's own checks have said most of it already.
  * Threads: owning worker only
  */
 #include "stackd/udp/udp_int.h"
@@ -88,8 +88,8 @@ static void fill_header(struct out *o, struct pkt *p, uint32_t len)
 	p->csum_off = offsetof(struct udp_hdr, csum);
 }
 
-/* Payload [@pos, @pos + @len) of the FIFO as one datagram. Return: 0, -EPROTO: the FIFO is broken, or an
- * errno for the socket. */
+/* Payload [@pos, @pos + @len) of the FIFO as one datagram. Return: 0, -EPROTO: the FIFO is broken,
+ * or an errno for the socket. */
 static int send_one(struct stack *st, struct out *o, uint64_t pos, uint32_t len)
 {
 	struct pkt *p;
@@ -135,7 +135,7 @@ static int send_record(struct stack *st, struct out *o, uint64_t pos, const stru
 static void tx_done(struct stack *st, struct udp_sock *u, struct sd_slot_e *e, struct sd_slot_p *sp)
 {
 	st_rlx(&e->tx_nxt, u->tx_pos);
-	xchg_sc(&e->tx_una, u->tx_pos);		/* pairs with the writer: NOSPACE set, then a look here */
+	xchg_sc(&e->tx_una, u->tx_pos); /* pairs with the writer: NOSPACE set, then a look here */
 	if (!(ld_sc(&sp->flags) & SD_P_NOSPACE))
 		return;
 	and_sc(&sp->flags, ~SD_P_NOSPACE);
@@ -143,14 +143,16 @@ static void tx_done(struct stack *st, struct udp_sock *u, struct sd_slot_e *e, s
 }
 
 /* Next record. Return: its size in the FIFO, 0 = none, -EPROTO: broken. */
-static int64_t record_read(struct stack *st, struct udp_sock *u, struct sd_slot_p *sp, uint64_t avail,
+static int64_t record_read(struct stack *st, struct udp_sock *u, struct sd_slot_p *sp,
+			   uint64_t avail,
 			   struct sd_dgram *d)
 {
 	uint64_t size;
 
 	if (!avail)
 		return 0;
-	if (avail < sizeof(*d) || shm_fifo_read(&st->segs[u->id.seg], SD_FIFO_TX, &sp->tx, u->tx_pos, d,
+	if (avail < sizeof(*d) || shm_fifo_read(&st->segs[u->id.seg], SD_FIFO_TX, &sp->tx,
+						u->tx_pos, d,
 						sizeof(*d)) < sizeof(*d))
 		return -EPROTO;
 	size = sizeof(*d) + ((uint64_t)d->len + 7) / 8 * 8;

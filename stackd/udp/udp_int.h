@@ -27,7 +27,7 @@ struct udp_sock {
 	struct sock_tuple t;		/* rport 0 = not connected */
 	struct sock_id id;
 	uint32_t bound;			/* AR_BOUND */
-	uint32_t ver;			/* of t, for the replicas; goes on when the record is used again */
+	uint32_t ver;			/* of t; goes on when the record is used again */
 	uint16_t owner;
 	uint8_t family, v6only, reuse;
 	uint8_t live;
@@ -35,7 +35,7 @@ struct udp_sock {
 	uint8_t hostile;		/* its program broke the contract: nothing goes in or out */
 	uint32_t drops;
 	uint32_t rx_limit;
-	uint64_t rx_head, rx_tail;	/* the engine's own; slot_e and slot_p have the shared words */
+	uint64_t rx_head, rx_tail;	/* the engine's own, checked copies */
 	uint64_t tx_pos;
 };
 
@@ -48,7 +48,8 @@ struct udp_node {
 	uint8_t family, v6only, reuse, used;
 };
 
-/* The same as a message (UDP_ADD, UDP_DEL: u32[0] = index, u32[1] = 1 when this is the first one). */
+/* The same as a message (UDP_ADD, UDP_DEL: u32[0] = index, u32[1] = 1 when this is the first one).
+ */
 struct udp_rep {
 	struct sock_tuple t;
 	uint32_t ver;
@@ -86,14 +87,18 @@ void udp_unreplicate(struct stack *st, uint32_t idx, struct udp_sock *u);
 uint32_t udp_lookup(struct stack *st, const struct sock_tuple *t);
 /* Does node @n take packets of @t? 0 = no, else better is higher. */
 unsigned udp_score(const struct udp_node *n, const struct sock_tuple *t);
-static inline struct udp_node *udp_node(struct stack *st, uint32_t idx) { return &st->udp->nodes[idx]; }
+static inline struct udp_node *udp_node(struct stack *st, uint32_t idx)
+{
+	return &st->udp->nodes[idx];
+}
 
 /* ---- rx.c, tx.c ---- */
 void udp_rx(struct stack *st, struct pkt *p, const struct ip_rx_info *info);
 void udp_err(struct stack *st, const struct ip_err_info *info);
 void udp_on_err_msg(struct stack *st, const struct stack_msg *msg);
 /* Take over slot_p.rx_head and free what was consumed. False: hostile. */
-bool udp_rx_consume(struct stack *st, struct udp_sock *u, struct sd_slot_e *e, struct sd_slot_p *sp);
+bool udp_rx_consume(struct stack *st, struct udp_sock *u, struct sd_slot_e *e,
+		    struct sd_slot_p *sp);
 /* Send all records in the FIFO. */
 void udp_tx(struct stack *st, struct udp_sock *u);
 /* The program broke the contract: its socket is dead, it hears EIO. */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* tests/unit/app/ax.h - stacks with everything up to app/, and programs that use a segment as the shim does */
+/* tests/unit/app/ax.h - stacks with everything up to app/, and programs that use a segment as the
+ * shim does */
 #ifndef TESTS_AX_H
 #define TESTS_AX_H
 

@@ -21,7 +21,8 @@ Test(cmd, listen_and_connect_by_rings)
 	cr_assert_eq(ax_rpc(&p, ax_cmd(c, SD_OP_CONNECT, SX_A, 80)), 0);
 	ax_run();
 	cr_assert_eq(ax_e(c)->state, SD_ST_ESTABLISHED);
-	cr_assert(shm_accept_any(shm_accept_ring(ax_seg(), ax_e(l)->accept_base + ax_e(c)->worker)));
+	cr_assert(shm_accept_any(shm_accept_ring(ax_seg(), ax_e(l)->accept_base +
+						 ax_e(c)->worker)));
 	cr_assert_eq(ax_rpc_on(&p, (ax_e(c)->worker + 1u) % 3, ax_cmd(c, SD_OP_GETINFO, 0, 0)), 0,
 		     "by the wrong ring");
 	ax_close(&p, 3);
@@ -48,7 +49,8 @@ Test(cmd, privilege_comes_from_the_kernels_word)
 	ax_fini();
 }
 
-/* A sleeping consumer is woken once, one that is awake not at all, an armed one is queued once a loop. */
+/* A sleeping consumer is woken once, one that is awake not at all, an armed one is queued once a
+ * loop. */
 Test(cmd, wakes)
 {
 	struct app_wake w[8];
@@ -66,7 +68,8 @@ Test(cmd, wakes)
 	cr_assert_eq(ax_rpc(&p, ax_cmd(s, SD_OP_BIND, 0, 80)), 0);
 	cr_assert_eq(app_take_wakes(st, w, 8), 0u);
 	id = (struct sock_id){ .seg = SX_SEG, .slot = s, .gen = ax_p(s)->gen };
-	cr_assert_eq(shm_sub_add(ax_seg(), s, SD_SUB(p.mbox, 5, SD_EV_IN, 0), shm_lock_owner(p.idx, 1),
+	cr_assert_eq(shm_sub_add(ax_seg(), s, SD_SUB(p.mbox, 5, SD_EV_IN, 0),
+				 shm_lock_owner(p.idx, 1),
 				 &p.mag), 0);
 	st_rlx(&mb->sleeping, SD_MBOX_ASLEEP);
 	app_event(st, id, SD_EV_OUT);

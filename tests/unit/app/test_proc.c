@@ -39,7 +39,8 @@ Test(proc, fork_shares_until_the_last_close)
 	ax_fini();
 }
 
-/* A slot made just before fork() is in service when the child uses it, whatever ring comes first. */
+/* A slot made just before fork() is in service when the child uses it, whatever ring comes first.
+ */
 Test(proc, fork_right_after_socket)
 {
 	struct ax_prog p, c;
@@ -57,7 +58,8 @@ Test(proc, fork_right_after_socket)
 	ax_fini();
 }
 
-/* What a process had asked for before it died is still done: the datagram goes out, then the close. */
+/* What a process had asked for before it died is still done: the datagram goes out, then the close.
+ */
 Test(proc, last_words)
 {
 	struct ax_prog p, q;
@@ -102,7 +104,8 @@ Test(proc, locks_subscriptions_mailboxes)
 	child = shm_lock_owner(c.idx, 11);
 	for (int i = 0; i < 10; i++)	/* inline ones and the extension */
 		cr_assert_eq(shm_sub_add(ax_seg(), l,
-					 SD_SUB(i % 2 ? c.mbox : p.mbox, 1 + (unsigned)i, SD_EV_IN, 1),
+					 SD_SUB(i % 2 ? c.mbox : p.mbox, 1 + (unsigned)i, SD_EV_IN,
+						1),
 					 parent, &p.mag), 0);
 	cr_assert_eq(shm_lock(&ax_p(l)->tx_lock, child), 0);
 	cr_assert_eq(shm_lock(&ax_p(l)->rx_lock, parent), 0);
@@ -119,8 +122,10 @@ Test(proc, locks_subscriptions_mailboxes)
 	cr_assert_neq(n.gen, c.gen);
 	cr_assert_eq(n.mbox, c.mbox);
 	cr_assert_not(shm_mbox_any(shm_mbox(ax_seg(), n.mbox)), "its mailbox is clean");
-	app_event(&sx.h->st[0], (struct sock_id){ .seg = SX_SEG, .slot = l, .gen = ax_p(l)->gen }, SD_EV_IN);
-	cr_assert_not(shm_mbox_any(shm_mbox(ax_seg(), n.mbox)), "and old subscriptions do not reach it");
+	app_event(&sx.h->st[0], (struct sock_id){ .seg = SX_SEG, .slot = l, .gen = ax_p(l)->gen },
+		  SD_EV_IN);
+	cr_assert_not(shm_mbox_any(shm_mbox(ax_seg(), n.mbox)),
+		      "and old subscriptions do not reach it");
 	ax_detach(&n);
 	ax_detach(&p);
 	ax_run();
@@ -283,7 +288,7 @@ static void lie(uint64_t *rng, struct ax_prog *p)
 
 	switch (rng_below(rng, 7)) {
 	case 0: scribble(rng, ax_p(slot), sizeof(struct sd_slot_p)); break;
-	case 1: scribble(rng, ax_p(SD_SLOTS_P + rng_below(rng, 8)), sizeof(struct sd_slot_p)); break;
+	case 1: scribble(rng, ax_p(SD_SLOTS_P + slot), sizeof(struct sd_slot_p)); break;
 	case 2: scribble(rng, &sp->rings[rng_below(rng, 3)].r, sizeof(struct sd_cmd_ring)); break;
 	case 3: scribble(rng, sp->fds, 64); break;
 	case 4: scribble(rng, shm_mbox(ax_seg(), 1 + rng_below(rng, 4)), 64); break;

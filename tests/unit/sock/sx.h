@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* tests/unit/sock/sx.h - stacks with ip, sock and udp and one segment, without engine
- * Addresses 192.0.2.2/24 and 192.0.2.3/24 are stackd's. No device: what leaves the host is dropped and
- * counted; packets to our own addresses are looped. What goes up is written down in sx.
+ * Addresses 192.0.2.2/24 and 192.0.2.3/24 are stackd's. No device: what leaves the host is dropped
+ * and counted; packets to our own addresses are looped. What goes up is written down in sx.
  */
 #ifndef TESTS_SX_H
 #define TESTS_SX_H
@@ -37,7 +37,8 @@ static struct sx {
 
 static inline struct sd_addr sx_v4(uint32_t a) { return sd_addr_v4(cpu_to_be32(a)); }
 
-static inline void sx_reply_fn(struct stack *st, struct stack_reply_to to, int err, const void *data,
+static inline void sx_reply_fn(struct stack *st, struct stack_reply_to to, int err,
+			       const void *data,
 			       uint32_t len)
 {
 	if (!to.mbox)
@@ -120,7 +121,8 @@ static inline void sx_init_up(unsigned workers, const struct stack_up *up)
 
 static inline void sx_init(unsigned workers)
 {
-	static const struct stack_up up = { .send = hx_send, .reply = sx_reply_fn, .event = sx_event_fn };
+	static const struct stack_up up = { .send = hx_send, .reply = sx_reply_fn,
+					    .event = sx_event_fn };
 
 	sx_init_up(workers, &up);
 }
@@ -170,18 +172,28 @@ static inline struct sock_id sx_slot(uint8_t family, uint8_t type, uint8_t reuse
 	cr_assert(id.slot);
 	sp = shm_slot_p(&sx.segs[SX_SEG], id.slot);
 	e = shm_slot_e(&sx.segs[SX_SEG], id.slot);
-	*sp = (struct sd_slot_p){ .gen = id.gen, .opts = { .family = family, .type = type, .reuse = reuse } };
-	*e = (struct sd_slot_e){ .gen = id.gen, .state = SD_ST_CLOSE, .type = type, .tx_limit = 212992,
+	*sp = (struct sd_slot_p){ .gen = id.gen, .opts = { .family = family, .type = type,
+							   .reuse = reuse } };
+	*e = (struct sd_slot_e){ .gen = id.gen, .state = SD_ST_CLOSE, .type = type,
+				 .tx_limit = 212992,
 				 .rx_limit = 212992,
 				 .proto = type == SOCK_STREAM ? IPPROTO_TCP : IPPROTO_UDP };
 	sock_slot_count(&sx.h->st[0], SX_SEG, 1);
 	return id;
 }
 
-static inline struct sd_slot_e *sx_e(struct sock_id id) { return shm_slot_e(&sx.segs[SX_SEG], id.slot); }
-static inline struct sd_slot_p *sx_p(struct sock_id id) { return shm_slot_p(&sx.segs[SX_SEG], id.slot); }
+static inline struct sd_slot_e *sx_e(struct sock_id id)
+{
+	return shm_slot_e(&sx.segs[SX_SEG], id.slot);
+}
 
-static inline struct sock_cmd sx_cmd(struct sock_id id, enum sd_op op, struct sd_addr addr, uint16_t port)
+static inline struct sd_slot_p *sx_p(struct sock_id id)
+{
+	return shm_slot_p(&sx.segs[SX_SEG], id.slot);
+}
+
+static inline struct sock_cmd sx_cmd(struct sock_id id, enum sd_op op, struct sd_addr addr,
+				     uint16_t port)
 {
 	return (struct sock_cmd){
 		.id = id, .op = (uint16_t)op, .addr = addr, .port = port,

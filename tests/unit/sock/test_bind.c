@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* bind() and listen(): the same sequences on kernel sockets in a private namespace and on sock_bind(). */
+/* bind() and listen(): the same sequences on kernel sockets in a private namespace and on
+ * sock_bind(). */
 #include <arpa/inet.h>
 #include <net/if.h>
 #include <sched.h>
@@ -121,8 +122,9 @@ static void pair_close(struct pair *s)
 	sock_slot_free(st, s->id);
 }
 
-/* Linux stops at the first holder with SO_REUSEPORT of the same user (UDP), or remembers that the last one
- * was such (TCP), and does not look at the others, which may conflict. Ours always looks at all. */
+/* Linux stops at the first holder with SO_REUSEPORT of the same user (UDP), or remembers that the
+ * last one was such (TCP), and does not look at the others, which may conflict. Ours always looks
+ * at all. */
 static bool shortcut(const struct pair *s, const struct pair *all, int cnt, int want, int got)
 {
 	if (want || got != -EADDRINUSE || !(sx_p(s->id)->opts.reuse & 2))
@@ -161,9 +163,11 @@ static void sequence(uint64_t *rng, int type, char *log, size_t size)
 
 		if (s[i].fd < 0) {
 			pair_open(&s[i], rng, type);
-			n += (size_t)snprintf(log + n, size - n, "open %d %s reuse %u flags %x uid %u\n", i,
+			n += (size_t)snprintf(log + n, size - n,
+					      "open %d %s reuse %u flags %x uid %u\n", i,
 					      s[i].family == AF_INET ? "v4" : "v6",
-					      sx_p(s[i].id)->opts.reuse, sx_p(s[i].id)->flags, s[i].uid);
+					      sx_p(s[i].id)->opts.reuse,
+					      sx_p(s[i].id)->flags, s[i].uid);
 			continue;
 		}
 		if (what == 0) {
@@ -172,7 +176,8 @@ static void sequence(uint64_t *rng, int type, char *log, size_t size)
 		} else if (what <= 2 && type == SOCK_STREAM && s[i].bound) {
 			want = listen(s[i].fd, 8) ? -errno : 0;
 			got = our_listen(&s[i]);
-			n += (size_t)snprintf(log + n, size - n, "listen %d: %d %d\n", i, want, got);
+			n += (size_t)snprintf(log + n, size - n, "listen %d: %d %d\n", i, want,
+					      got);
 			cr_assert_eq(want, got, "%s", log);
 		} else {
 			struct sd_addr a = pick_addr(&s[i], rng);
@@ -180,7 +185,8 @@ static void sequence(uint64_t *rng, int type, char *log, size_t size)
 
 			want = kernel_bind(&s[i], &a, port);
 			got = our_bind(&s[i], &a, port);
-			n += (size_t)snprintf(log + n, size - n, "bind %d %08x:%08x %u: %d %d\n", i, a.w[2],
+			n += (size_t)snprintf(log + n, size - n, "bind %d %08x:%08x %u: %d %d\n", i,
+					      a.w[2],
 					      be32_to_cpu((be32){ a.w[3] }), port, want, got);
 			if (shortcut(&s[i], s, SOCKS, want, got)) {
 				shortcuts++;

@@ -40,8 +40,9 @@ Test(connect, names_and_flags)
 	sx_fini();
 }
 
-/* Ports towards one peer do not repeat until all are used, even ones come first, other peers have their
- * own sequence; when all are in use the answer is EADDRNOTAVAIL, and one that was freed is found. */
+/* Ports towards one peer do not repeat until all are used, even ones come first, other peers have
+ * their own sequence; when all are in use the answer is EADDRNOTAVAIL, and one that was freed is
+ * found. */
 Test(connect, distribution_and_exhaustion)
 {
 	static bool seen[2][65536];
@@ -79,7 +80,8 @@ Test(connect, offsets_differ)
 		sx_init(1);
 		if (run == 2)
 			sx.h->st[0].boot_secret[0]++;
-		cr_assert_eq(connect_to(sx_slot(AF_INET, SOCK_STREAM, 0), SX_PEER, run == 1 ? 81 : 80, 0,
+		cr_assert_eq(connect_to(sx_slot(AF_INET, SOCK_STREAM, 0), SX_PEER, run == 1 ? 81 :
+					80, 0,
 					0), 0);
 		first[run] = last.lport;
 		sx_fini();
@@ -117,7 +119,8 @@ Test(connect, steering_gives_way)
 		other += last_worker != 1;
 	}
 	cr_assert(other > 50 && other < 90);
-	cr_assert_eq(connect_to(sx_slot(AF_INET, SOCK_STREAM, 0), SX_PEER, 80, 0, 1), -EADDRNOTAVAIL);
+	cr_assert_eq(connect_to(sx_slot(AF_INET, SOCK_STREAM, 0), SX_PEER, 80, 0, 1),
+		     -EADDRNOTAVAIL);
 	sx_fini();
 }
 
@@ -144,7 +147,8 @@ Test(connect, bound_first)
 	sx_fini();
 }
 
-/* connect() that failed may be tried again; the port that bind() gave stays, a chosen one does not. */
+/* connect() that failed may be tried again; the port that bind() gave stays, a chosen one does not.
+ */
 Test(connect, again)
 {
 	struct sock_id a, b;

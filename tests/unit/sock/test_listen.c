@@ -25,7 +25,8 @@ static struct sock_id bound_slot(uint8_t family, uint32_t addr, uint16_t port, u
 {
 	struct sock_id id = sx_slot(family, SOCK_STREAM, reuse);
 	struct sd_addr any6 = { 0 };
-	struct sock_cmd c = sx_cmd(id, SD_OP_BIND, family == AF_INET6 && !addr ? any6 : sx_v4(addr), port);
+	struct sock_cmd c = sx_cmd(id, SD_OP_BIND, family == AF_INET6 && !addr ? any6 : sx_v4(addr),
+				   port);
 	uint32_t bound;
 
 	cr_assert_eq(sock_bind(&sx.h->st[0], &c, &bound), 0);
@@ -37,7 +38,8 @@ static void listen_on(struct sock_id id, uint32_t backlog)
 	struct sock_cmd c = sx_cmd(id, SD_OP_LISTEN, (struct sd_addr){ 0 }, 0);
 
 	c.u32[0] = backlog;
-	sock_listen(&sx.h->st[0], &c, OBJ_KIND(sx_e(id)->obj) == OBJ_BOUND ? OBJ_IDX(sx_e(id)->obj) : 0);
+	sock_listen(&sx.h->st[0], &c, OBJ_KIND(sx_e(id)->obj) == OBJ_BOUND ?
+		    OBJ_IDX(sx_e(id)->obj) : 0);
 }
 
 static uint32_t listener_of(struct sock_id id)
@@ -143,7 +145,8 @@ Test(listen, v6only_does_not_see_v4)
 	sx_fini();
 }
 
-/* A reuseport group shares connections about evenly, and one tuple always goes to the same member. */
+/* A reuseport group shares connections about evenly, and one tuple always goes to the same member.
+ */
 Test(listen, reuseport_group)
 {
 	unsigned hits[4] = { 0 };
@@ -240,7 +243,8 @@ Test(listen, accept_backlog_and_close)
 	cr_assert_eq(e->rport, 1000);
 	cr_assert_eq(sx_p(first)->opts.nodelay, 1);
 	cr_assert_eq(sx_p(first)->gen, first.gen);
-	cr_assert(shm_accept_claim(shm_accept_ring(&sx.segs[SX_SEG], sx_e(id)->accept_base + 1), 0, 1,
+	cr_assert(shm_accept_claim(shm_accept_ring(&sx.segs[SX_SEG], sx_e(id)->accept_base + 1), 0,
+				   1,
 				   &slot, &gen, &idx));
 	cr_assert_eq(slot, first.slot);
 	shm_accept_done(shm_accept_ring(&sx.segs[SX_SEG], sx_e(id)->accept_base + 1), idx);
@@ -249,7 +253,8 @@ Test(listen, accept_backlog_and_close)
 	sx_pump();
 	cr_assert_eq(aborts, 3u, "those that nobody had accepted");
 	cr_assert_eq(sx_e(first)->gen, first.gen, "the accepted one lives on");
-	cr_assert_eq(sock_slot_used(&sx.h->st[0], SX_SEG) + sock_slot_used(&sx.h->st[1], SX_SEG), 1);
+	cr_assert_eq(sock_slot_used(&sx.h->st[0], SX_SEG) + sock_slot_used(&sx.h->st[1], SX_SEG),
+		     1);
 	sx_fini();
 }
 
@@ -352,7 +357,8 @@ Test(slot, generations_and_frees)
 	/* a hostile send map: indices that repeat or do not exist */
 	free0 = shm_pchunk_free_cnt(&sx.segs[SX_SEG]);
 	a = sx_slot(AF_INET, SOCK_STREAM, 0);
-	sx_p(a)->tx = (struct sd_fifo_map){ .level = 7, .ind = { 1, 1, SD_CHUNKS, ~0u }, .held = 3 };
+	sx_p(a)->tx = (struct sd_fifo_map){ .level = 7, .ind = { 1, 1, SD_CHUNKS, ~0u },
+					    .held = 3 };
 	sx_p(a)->sub_ext = ~0u;
 	sock_slot_free(st, a);
 	cr_assert_geq(shm_pchunk_free_cnt(&sx.segs[SX_SEG]), free0);

@@ -115,9 +115,11 @@ static int recv_one(struct sock_id id, void *buf, struct sd_dgram *d)
 
 	if (sp->rx_head == e->rx_tail)
 		return -1;
-	cr_assert_eq(shm_fifo_read(&sx.segs[SX_SEG], SD_FIFO_RX, &e->rx, sp->rx_head, d, sizeof(*d)),
+	cr_assert_eq(shm_fifo_read(&sx.segs[SX_SEG], SD_FIFO_RX, &e->rx, sp->rx_head, d,
+				   sizeof(*d)),
 		     sizeof(*d));
-	cr_assert_eq(shm_fifo_read(&sx.segs[SX_SEG], SD_FIFO_RX, &e->rx, sp->rx_head + sizeof(*d), buf,
+	cr_assert_eq(shm_fifo_read(&sx.segs[SX_SEG], SD_FIFO_RX, &e->rx, sp->rx_head + sizeof(*d),
+				   buf,
 				   d->len), d->len);
 	sp->rx_head += sizeof(*d) + (d->len + 7) / 8 * 8;
 	return (int)d->len;
@@ -541,7 +543,8 @@ Test(udp, hostile_noise)
 
 			if (rng_below(rng, 3) == 0)
 				send_flags(id, SX_A, sx_e(id)->lport, out, rng_below(rng, 300), 0);
-			((uint32_t *)sp)[at] = rng_below(rng, 2) ? rng_u32(rng) : rng_below(rng, 64);
+			((uint32_t *)sp)[at] = rng_below(rng, 2) ? rng_u32(rng) : rng_below(rng,
+											    64);
 			if (rng_below(rng, 2))
 				sp->tx_tail = sx_e(id)->tx_una + rng_below(rng, 5000);
 			kick(id, rng_below(rng, 8));
