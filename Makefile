@@ -72,6 +72,7 @@ $(B)/stackrun: $(B)/obj/stackctl/stackrun.o
 define unit_rule
 $(B)/tests/unit-$(1): $$(call obj,$$(wildcard tests/unit/$(1)/*.c)) \
 	$$(if $$(filter app engine supervisor ctl,$(1)),$$(call obj,$$(filter-out %/main.c,$(ENGINE_SRC))) $(B)/obj/abi_id.o) \
+	$$(if $$(filter tcp,$(1)),$$(call obj,$$(filter-out %/main.c,$$(wildcard tests/sim/*.c)))) \
 	$$(if $$(filter preload,$(1)),$$(call obj,$(wildcard preload/*.c))) \
 	$(B)/libstackcore.a
 	@mkdir -p $$(@D)

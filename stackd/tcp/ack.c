@@ -36,7 +36,7 @@ static bool update_window(struct stack *st, struct tcb *tcb, const struct tcp_se
 	return changed;
 }
 
-/* Round-trip time: the timed segment if it was not retransmitted (Karn), else the timestamp echo. */
+/* Round-trip time: the timed segment if it was not sent again (Karn), else the timestamp echo. */
 static void take_rtt(struct stack *st, struct tcb *tcb, const struct tcp_seg *seg)
 {
 	uint32_t ms;
@@ -58,7 +58,8 @@ static bool space_wanted(const struct tcb *tcb, const struct sd_slot_p *sp)
 	return used <= tcb->tx_limit && (tcb->tx_limit - used) >= tcb->tx_limit / 3;
 }
 
-/* Pairs: xchg_sc(tx_una) / or_sc(NOSPACE) on the writer's side, each followed by a look at the other. */
+/* Pairs: xchg_sc(tx_una) / or_sc(NOSPACE) on the writer's side, each followed by a look
+ * at the other. */
 void tcp_tx_space(struct stack *st, struct tcb *tcb, struct sd_slot_e *e)
 {
 	struct sd_slot_p *sp = sock_slot_p(st, tcb->id);
@@ -116,8 +117,8 @@ static void leave_recovery(struct stack *st, struct tcb *tcb)
 	tcb->flags &= ~(TF_RTX_HEAD | TF_RESCUED);
 }
 
-/* RFC 6582: each partial ACK shows the next hole; the segments acknowledged behind it had been counted
- * as duplicates. */
+/* RFC 6582: each partial ACK shows the next hole; the segments acknowledged behind it had been
+ * counted as duplicates. */
 static void reno_partial(struct tcb *tcb, uint64_t acked)
 {
 	uint64_t segs = (acked + tcb->mss - 1) / tcb->mss;

@@ -14,7 +14,7 @@ struct tcb;
 struct tcp_cc {
 	const char *name;		/* as TCP_CONGESTION knows it */
 	void (*init)(struct tcb *tcb);	/* sets cwnd and ssthresh */
-	/* @acked newly acknowledged while @flight was outstanding; not called during fast recovery. */
+	/* @acked newly acknowledged while @flight was outstanding; not in fast recovery. */
 	void (*on_ack)(struct tcb *tcb, uint32_t acked, uint32_t flight, uint64_t now_us);
 	/* A loss was found: Return: the new ssthresh, @flight bytes being outstanding. */
 	uint32_t (*ssthresh)(struct tcb *tcb, uint32_t flight);

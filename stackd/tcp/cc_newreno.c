@@ -12,8 +12,8 @@ static void newreno_init(struct tcb *tcb)
 	tcb->cc_priv[0] = 0;
 }
 
-/* Grow only as far as the window was used (RFC 7661's concern): a sender without data must not collect
- * a window that the path was never asked to carry. */
+/* Grow only as far as the window was used (RFC 7661's concern): a sender without data must not
+ * collect a window that the path was never asked to carry. */
 static bool window_used(const struct tcb *tcb, uint32_t flight)
 {
 	if (tcb->cwnd < tcb->ssthresh)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* tcp/close.c - how connections end, on either side's wish or without one
- * A connection may outlive its program (orphan: the slot stays because the send FIFO lies in it) and a
- * slot its connection (state CLOSE, obj 0, until the program closes it).
+ * A connection may outlive its program (orphan: the slot stays because the send FIFO lies in it)
+ * and a slot its connection (state CLOSE, obj 0, until the program closes it).
  * Spec:    RFC 9293 3.6, 3.10.4 to .6; RFC 2525 2.17 and Linux: closing with unread data resets
  * Holds:   tcp_abort, tcp_finish, tcp_to_timewait and tcp_close (when it aborts) free the TCB
  */
@@ -30,8 +30,8 @@ static void tell_slot(struct stack *st, struct sock_id id, uint32_t obj, uint32_
 
 enum { KEEP_BOUND = 1, KEEP_SLOT_BOUND = 2 };
 
-/* Let go of slot, port and TCB. @keep: KEEP_BOUND: TIME_WAIT takes the port over; KEEP_SLOT_BOUND: the
- * slot is a bound socket again. */
+/* Let go of slot, port and TCB. @keep: KEEP_BOUND: TIME_WAIT takes the port over; KEEP_SLOT_BOUND:
+ * the slot is a bound socket again. */
 static void dissolve(struct stack *st, struct tcb *tcb, uint32_t flags, int err, int keep)
 {
 	bool orphan = tcb->flags & TF_ORPHAN;
@@ -96,7 +96,8 @@ void tcp_to_timewait(struct stack *st, struct tcb *tcb, uint8_t substate)
 		.t = tcb->t, .bound = tcb->holder,
 		.snd_nxt = snd_seq(tcb, tcb->snd_nxt), .rcv_nxt = rcv_seq(tcb, tcb->rcv_nxt),
 		.rcv_wnd = (uint32_t)(pos_span(rcv_data_end(tcb), tcb->rcv_adv) >> tcb->rcv_ws),
-		.ts_recent = tcb->ts_recent, .ts_recent_ms = tcb->ts_recent_ms, .rcv_ws = tcb->rcv_ws,
+		.ts_recent = tcb->ts_recent, .ts_recent_ms = tcb->ts_recent_ms,
+		.rcv_ws = tcb->rcv_ws,
 		.ts_off = tcb->ts_off, .last_oow_ms = tcb->last_oow_ms, .seg = tcb->id.seg,
 		.substate = substate, .has_ts = !!(tcb->flags & TF_TS), .tos = tcb->tos,
 	};

@@ -17,8 +17,8 @@ static bool paws_old(struct stack *st, const struct tcb *tcb, const struct tcp_s
 	       tcp_ms(st) - tcb->ts_recent_ms < TCP_PAWS_AGE_MS;
 }
 
-/* Answer to a segment outside the window: an ACK that says where we are. Data that lies wholly below
- * rcv_nxt is reported by D-SACK. */
+/* Answer to a segment outside the window: an ACK that says where we are. Data that lies wholly
+ * below rcv_nxt is reported by D-SACK. */
 static enum tcp_verdict out_of_window(struct stack *st, struct tcb *tcb, struct tcp_seg *seg)
 {
 	bool pure = seg->len == 0 && !(seg->flags & TH_FIN);
@@ -224,8 +224,8 @@ static enum tcp_verdict step_fin(struct stack *st, struct tcb *tcb, struct tcp_s
 
 /* ---- header prediction (SPEC T5) ---- */
 
-/* The two common cases: the next data and nothing else new, or an ACK for new data and nothing else.
- * Everything the steps would look at is known to be unremarkable. */
+/* The two common cases: the next data and nothing else new, or an ACK for new data and nothing
+ * else. Everything the steps would look at is known to be unremarkable. */
 static bool predicted(const struct tcb *tcb, const struct tcp_seg *seg)
 {
 	return tcb->state == SD_ST_ESTABLISHED && (seg->flags & ~TH_PSH) == TH_ACK &&
@@ -236,7 +236,8 @@ static bool predicted(const struct tcb *tcb, const struct tcp_seg *seg)
 		(seg->o.has_ts && !u32_lt(seg->o.tsval, tcb->ts_recent)));
 }
 
-/* The next data, all inside the window we offered, nothing acknowledged, the peer's window unchanged. */
+/* The next data, all inside the window we offered, nothing acknowledged, the peer's window
+ * unchanged. */
 static bool predicted_data(const struct tcb *tcb, const struct tcp_seg *seg)
 {
 	return seg->len && seg->ack_pos == tcb->snd_una && pos_le(seg->end, tcb->rcv_adv) &&

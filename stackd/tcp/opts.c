@@ -7,7 +7,8 @@
 
 #include "stackd/tcp/tcp_int.h"
 
-enum { OPT_END = 0, OPT_NOP = 1, OPT_MSS = 2, OPT_WS = 3, OPT_SACK_OK = 4, OPT_SACK = 5, OPT_TS = 8 };
+enum { OPT_END = 0, OPT_NOP = 1, OPT_MSS = 2, OPT_WS = 3, OPT_SACK_OK = 4, OPT_SACK = 5,
+       OPT_TS = 8 };
 
 static uint32_t rd32(const uint8_t *p)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* tcp/output.c - what to send: retransmissions first, then new data, then FIN
- * Runs once per connection and loop (tcp_flush), so that all that a loop's packets and commands have made
- * possible leaves in frames as large as they get, with the ACK on them.
+ * Runs once per connection and loop (tcp_flush), so that all that a loop's packets and commands
+ * have made possible leaves in frames as large as they get, with the ACK on them.
  * Spec:    RFC 9293 3.7.4 (Nagle, in Minshall's form), 3.8.6.2.1 (silly windows), 3.8.6.1 (probes);
  *          RFC 6675 5 (C); RFC 5681 4.1 (restart after idle)
  * Holds:   I1, I4
@@ -128,7 +128,7 @@ static int send_rtx(struct stack *st, struct tcb *tcb, bool spare)
 
 /* ---- new data ---- */
 
-/* RFC 5681 4.1, RFC 2861: after a pause of an RTO the window says nothing about the path any more. */
+/* RFC 5681 4.1, RFC 2861: after a pause of an RTO the window says nothing about the path. */
 static void restart_after_idle(struct stack *st, struct tcb *tcb)
 {
 	if (tcb->snd_una == tcb->snd_nxt &&

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* tcp/reass.c - step 7 of segment arrival: data into the receive FIFO
- * Data is written where it belongs, in order or not; a bounded list of ranges remembers what lies above
- * rcv_nxt. Only what is in order is published (slot_e.rx_tail), and it is published before it is
- * acknowledged, so that an acknowledged byte outlives the engine.
+ * Data is written where it belongs, in order or not; a bounded list of ranges remembers what lies
+ * above rcv_nxt. Only what is in order is published (slot_e.rx_tail), and it is published before it
+ * is acknowledged, so that an acknowledged byte outlives the engine.
  * Spec:    RFC 9293 3.10.7.4 seventh; RFC 2883 for what is reported of duplicates
  * Holds:   I3, I5; rcv_high >= everything backed by chunks
  */
@@ -147,7 +147,7 @@ static enum tcp_verdict data_ahead(struct stack *st, struct tcb *tcb, struct tcp
 out_ack:
 	snmp_inc(st, v == TCP_NEXT ? SNMP_TcpExt_TCPOFOQueue : SNMP_TcpExt_TCPOFODrop);
 	tcb->quick = TCP_QUICKACKS;
-	tcp_send_ack(st, tcb);			/* each one: it may be the sender's third duplicate */
+	tcp_send_ack(st, tcb);			/* each: it may be the third duplicate */
 	return v;
 }
 
@@ -163,7 +163,8 @@ static void note_fin(struct tcb *tcb, const struct tcp_seg *seg)
 	tcb->rcv_fin = seg->pos + seg->len;
 }
 
-/* Cut what was advertised to nobody: beyond the window, or behind the FIN. Return: false = nothing left. */
+/* Cut what was advertised to nobody: beyond the window, or behind the FIN. Return: false = nothing
+ * left. */
 static bool trim(struct tcb *tcb, struct tcp_seg *seg)
 {
 	uint64_t end = tcb->rcv_adv;

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* tcp/rtx.c - loss: round-trip times, what is in flight, what to send again, timeouts
- * One model for all recoveries: of [snd_una, snd_nxt) the bytes below lost_edge that are not SACKed are
- * deemed lost, and high_rxt is how far they have been sent again. Fast recovery with SACK moves lost_edge
- * by RFC 6675's rule, without SACK by one segment per partial ACK; a timeout moves it to snd_nxt.
- * Spec:    RFC 6298; RFC 6675; RFC 6582; RFC 5681 3.2; RFC 1122 4.2.2.17 (probes), 4.2.3.5 (giving up)
+ * One model for all recoveries: of [snd_una, snd_nxt) the bytes below lost_edge that are not SACKed
+ * are deemed lost, and high_rxt is how far they have been sent again. Fast recovery with SACK moves
+ * lost_edge by RFC 6675's rule, without SACK by one segment per partial ACK; a timeout moves it to
+ * snd_nxt.
+ * Spec:    RFC 6298; RFC 6675; RFC 6582; RFC 5681 3.2; RFC 1122 4.2.2.17 (probes), 4.2.3.5 (giving
+ *          up)
  * Holds:   I2
  */
 #include <errno.h>
@@ -122,8 +124,8 @@ void tcp_enter_recovery(struct stack *st, struct tcb *tcb)
 	tcb->flags = (tcb->flags | TF_RTX_HEAD) & ~TF_RESCUED;
 }
 
-/* Everything outstanding is deemed lost: timeout, or segments that turned out too large (@cut false:
- * that is no sign of congestion). */
+/* Everything outstanding is deemed lost: timeout, or segments that turned out too large (@cut
+ * false: that is no sign of congestion). */
 void tcp_enter_loss(struct stack *st, struct tcb *tcb, bool cut)
 {
 	if (cut) {
@@ -174,8 +176,8 @@ static void on_syn_timeout(struct stack *st, struct tcb *tcb)
 	tcp_dl_set(st, tcb, DL_RTO, tcp_rto(tcb));
 }
 
-/* A receiver may take back what it SACKed; if its SACKs did not help twice, they are forgotten. A range
- * that starts at snd_una proves it. */
+/* A receiver may take back what it SACKed; if its SACKs did not help twice, they are forgotten. A
+ * range that starts at snd_una proves it. */
 static void doubt_sacks(struct stack *st, struct tcb *tcb)
 {
 	const struct tcp_ranges *sb = tcp_ranges_at(st, tcb->sb);

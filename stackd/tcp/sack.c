@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* tcp/sack.c - selective acknowledgments: the sender's scoreboard, the receiver's blocks
  * Spec:    RFC 2018, RFC 2883 (D-SACK), RFC 6675 4 (IsLost, HighSacked)
- * Holds:   I5; blocks are believed only inside (snd_una, snd_nxt]; a scoreboard that cannot be had or is
- *          full forgets, which costs retransmissions and nothing else
+ * Holds:   I5; blocks are believed only inside (snd_una, snd_nxt]; a scoreboard that cannot be had
+ *          or is full forgets, which costs retransmissions and nothing else
  */
 #include "stackd/tcp/tcp_int.h"
 
@@ -44,8 +44,9 @@ uint64_t tcp_sack_rx(struct stack *st, struct tcb *tcb, const struct tcp_seg *se
 	return sum;
 }
 
-/* RFC 6675 IsLost(): the highest position such that three separate ranges, or more than two segments'
- * worth of bytes, were SACKed at or above it. Return: snd_una when nothing is deemed lost. */
+/* RFC 6675 IsLost(): the highest position such that three separate ranges, or more than two
+ * segments' worth of bytes, were SACKed at or above it. Return: snd_una when nothing is deemed
+ * lost. */
 uint64_t tcp_sack_lost_edge(struct stack *st, const struct tcb *tcb)
 {
 	const struct tcp_ranges *sb = tcp_ranges_at(st, tcb->sb);

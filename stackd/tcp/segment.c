@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* tcp/segment.c - writing segments: headers, options, borrowed payload
- * Payload is never copied: fragments of the packet point into the send FIFO, which keeps the bytes until
- * they are acknowledged. A frame may be larger than a segment (GSO, up to 64 KiB); what the device cannot
- * do itself, nic/ does in software. The checksum is always PARTIAL.
+ * Payload is never copied: fragments of the packet point into the send FIFO, which keeps the bytes
+ * until they are acknowledged. A frame may be larger than a segment (GSO, up to 64 KiB); what the
+ * device cannot do itself, nic/ does in software. The checksum is always PARTIAL.
  * Spec:    RFC 9293 3.1, 3.10.7.1 (resets); RFC 5961 7 (challenge limit)
  * Holds:   every segment but the first SYN and resets to strangers carries an ACK of all we have
  */
@@ -162,7 +162,8 @@ static uint32_t syn_offers(struct stack *st, const struct tcb *tcb)
 
 	if (tcb->state == SD_ST_SYN_RECV)
 		return tcb->flags;
-	return (c->sack ? TF_SACK : 0) | (c->timestamps ? TF_TS : 0) | (c->window_scaling ? TF_WS : 0);
+	return (c->sack ? TF_SACK : 0) | (c->timestamps ? TF_TS : 0) |
+	       (c->window_scaling ? TF_WS : 0);
 }
 
 void tcp_send_syn(struct stack *st, struct tcb *tcb)

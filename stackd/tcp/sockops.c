@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* tcp/sockops.c - commands of programs for SOCK_STREAM sockets
- * bind, listen and the first half of connect run on worker 0; everything else where the TCB is. connect()
- * is decided by sock/ (route, port, worker) and carried out by that worker after SMSG_CONNECT; while the
- * message travels the slot's object is OBJ_MISC with the worker's number, so that a close can follow it.
+ * bind, listen and the first half of connect run on worker 0; everything else where the TCB is.
+ * connect() is decided by sock/ (route, port, worker) and carried out by that worker after
+ * SMSG_CONNECT; while the message travels the slot's object is OBJ_MISC with the worker's number,
+ * so that a close can follow it.
  * Holds:   an object is believed only when the TCB names the same slot and generation
  */
 #include <errno.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* tcp/tcb.c - connection records: their pool, their states, the dirty list
- * Holds:   a record is in the pool, or hashed with state != FREE; every change of state goes through
- *          tcp_set_state(), which checks the edge
+ * Holds:   a record is in the pool, or hashed with state != FREE; every change of state goes
+ *          through tcp_set_state(), which checks the edge
  * Threads: owning worker only
  */
 #include <string.h>

@@ -1,18 +1,21 @@
 /* SPDX-License-Identifier: MIT */
 /* tcp/tcp_int.h - what the files of this room share
  *
- * Positions. Both directions of a connection are counted in 64-bit stream positions, the same as in the
- * slots and FIFOs: byte 0 is the first byte after the SYN. The wire's 32-bit number of position p is
- * isn + 1 + p; it is widened once, when a segment has found its TCB (tcp_seg_place), and narrowed when a
- * header is written. A SYN lies at position -1, a FIN at the position after the last byte. Positions are
- * compared by pos_lt() and its kin, which also order the few that lie just below 0.
+ * Positions. Both directions of a connection are counted in 64-bit stream positions, the same as in
+ * the slots and FIFOs: byte 0 is the first byte after the SYN. The wire's 32-bit number of position
+ * p is isn + 1 + p; it is widened once, when a segment has found its TCB (tcp_seg_place), and
+ * narrowed when a header is written. A SYN lies at position -1, a FIN at the position after the
+ * last byte. Positions are compared by pos_lt() and its kin, which also order the few that lie just
+ * below 0.
  *
  * Holds (tcb_assert() after each segment in debug and simulation):
  *   I1  snd_una <= snd_nxt <= snd_tail + 1, the 1 only when a FIN is queued
  *   I2  snd_una <= high_rxt, lost_edge <= snd_nxt while recovering
  *   I3  rcv_nxt <= rcv_adv + 1; slot_e.rx_tail == rcv_nxt, less 1 once the FIN has come
- *   I4  something outstanding => DL_RTO set; something to send and a closed window => DL_PERSIST set
- *   I5  ranges of a scoreboard or reassembly list are sorted, disjoint, not touching, above una / nxt
+ *   I4  something outstanding => DL_RTO set; something to send and a closed window => DL_PERSIST
+ *       set
+ *   I5  ranges of a scoreboard or reassembly list are sorted, disjoint, not touching, above
+ *       snd_una or rcv_nxt
  */
 #ifndef TCP_TCP_INT_H
 #define TCP_TCP_INT_H
@@ -30,7 +33,7 @@ struct tcp_hdr {
 	be16 wnd;
 	uint16_t check;			/* memory order, see core/csum.h */
 	be16 urg;
-} __attribute__((packed));
+} __attribute__((packed));		/* behind Ethernet it is not aligned */
 static_assert(sizeof(struct tcp_hdr) == 20, "RFC 9293 3.1");
 
 #define TH_FIN	0x01u
@@ -59,7 +62,7 @@ struct tcp_seg {
 	uint64_t pos, end, ack_pos;	/* tcp_seg_place(); end counts SYN and FIN */
 	uint32_t len;			/* payload bytes */
 	uint32_t data_off;		/* of the payload, from p->data */
-	uint32_t seg_len;		/* payload of one frame on the wire: less than len after GRO */
+	uint32_t seg_len;		/* payload of one frame on the wire: < len after GRO */
 	uint16_t wnd, urg;
 	uint8_t flags;
 	uint8_t why;			/* enum drop_reason when a step says TCP_DROP */
@@ -90,7 +93,7 @@ static inline uint32_t u32_max(uint32_t a, uint32_t b) { return a > b ? a : b; }
 static inline uint64_t u64_min(uint64_t a, uint64_t b) { return a < b ? a : b; }
 static inline uint32_t tcp_ms(const struct stack *st) { return (uint32_t)(st->now_us / 1000); }
 
-/* ---- constants (Linux's defaults under their sysctl names) ------------------------------------- */
+/* ---- constants (Linux's defaults under their sysctl names) ---- */
 
 #define TCP_RTO_INIT_US		1000000u
 #define TCP_RTO_MIN_US		200000u
@@ -125,7 +128,7 @@ static inline uint32_t tcp_ms(const struct stack *st) { return (uint32_t)(st->no
 #define TCP_GSO_MAX		65535u		/* IP total length of a super-frame */
 #define TCP_HDRS		40u		/* IPv4 and TCP header */
 
-/* ---- connection state ------------------------------------------------------------------------- */
+/* ---- connection state ---- */
 
 /* Deadlines that share a TCB's one wheel node; milliseconds, 0 = none. */
 enum tcp_dl { DL_RTO, DL_PERSIST, DL_DELACK, DL_KEEP, DL_TRIM, DL_MAX };
@@ -160,7 +163,7 @@ enum tcp_ca { CA_OPEN = 0, CA_RECOVERY = 3, CA_LOSS = 4 };
 #define TF_RESCUED	(1u << 23)	/* RFC 6675: the one rescue retransmission was made */
 #define TF_HASHED	(1u << 24)
 #define TF_NO_DF	(1u << 25)
-#define TF_EMBRYO	(1u << 26)	/* in its listener's SYN queue: the union holds syn_next, syn_prev */
+#define TF_EMBRYO	(1u << 26)	/* in its listener's SYN queue: union is syn_next, syn_prev */
 
 /* tcb.due: why it is on the dirty list */
 #define DUE_TX		(1u << 0)
@@ -201,7 +204,7 @@ struct tcb {
 	uint32_t srtt_us, rttvar_us, rto_us;	/* srtt 0 = no sample yet */
 	uint32_t tx_limit, rx_limit;
 	uint32_t last_snd_ms, last_rcv_ms, last_ack_ms;
-	uint32_t stall_ms;		/* since when nothing was acknowledged (user timeout); 0 = not */
+	uint32_t stall_ms;		/* since when nothing was acknowledged; 0 = all was */
 	uint32_t last_oow_ms;
 	uint16_t mss_max;		/* by MTU, peer's MSS and TCP_MAXSEG; without options */
 	uint16_t mss;			/* less the timestamps: payload of a full segment */
@@ -210,7 +213,7 @@ struct tcb {
 	uint16_t dupacks;		/* NewReno: segments that have left the network */
 	uint16_t rcv_mss;		/* estimate of the peer's segment size */
 	uint8_t snd_ws, rcv_ws;
-	uint8_t rtx_cnt, probes;	/* unanswered retransmissions / window and keepalive probes */
+	uint8_t rtx_cnt, probes;	/* unanswered retransmissions, probes */
 	uint8_t quick;			/* ACKs to send at once */
 	uint8_t persist_shift;		/* backoff of window probes */
 	uint8_t tos, ttl;
@@ -287,7 +290,7 @@ static inline uint32_t tcb_idx(struct stack *st, const struct tcb *tcb)
 {
 	return (uint32_t)(tcb - st->tcp->tcb_base);
 }
-struct tcb *tcb_alloc(struct stack *st, const struct sock_tuple *t);	/* hashed; NULL: none left */
+struct tcb *tcb_alloc(struct stack *st, const struct sock_tuple *t);	/* hashed, or NULL */
 void tcb_free(struct stack *st, struct tcb *tcb);	/* unhashed, timers and lists gone */
 const char *tcp_state_name(uint8_t state);
 bool tcp_state_edge(uint8_t from, uint8_t to);
@@ -337,7 +340,8 @@ static inline uint64_t tcp_data_una(const struct tcb *tcb)
 }
 
 /* ---- ranges.c ---- */
-/* Add [lo, hi). Return: false when it is new and the list is full. *ret_new: bytes not known before. */
+/* Add [lo, hi). Return: false when it is new and the list is full. *ret_new: bytes not known
+ * before. */
 bool tcp_ranges_add(struct tcp_ranges *r, uint64_t lo, uint64_t hi, uint64_t *ret_new);
 void tcp_ranges_trim(struct tcp_ranges *r, uint64_t below);
 uint64_t tcp_ranges_sum(const struct tcp_ranges *r, uint64_t lo, uint64_t hi);	/* bytes inside */
@@ -370,7 +374,7 @@ void tcp_listen_up(struct stack *st, uint32_t listener);
 
 /* ---- ack.c, sack.c ---- */
 enum tcp_verdict tcp_step_ack(struct stack *st, struct tcb *tcb, struct tcp_seg *seg);
-void tcp_ack_una(struct stack *st, struct tcb *tcb, struct tcp_seg *seg);	/* the fast path's share */
+void tcp_ack_una(struct stack *st, struct tcb *tcb, struct tcp_seg *seg);
 void tcp_tx_space(struct stack *st, struct tcb *tcb, struct sd_slot_e *e);
 /* Return: bytes newly SACKed. */
 uint64_t tcp_sack_rx(struct stack *st, struct tcb *tcb, const struct tcp_seg *seg);
@@ -381,7 +385,7 @@ void tcp_dsack_note(struct tcb *tcb, uint64_t lo, uint64_t hi);
 /* ---- reass.c: received data into the FIFO ---- */
 enum tcp_verdict tcp_step_data(struct stack *st, struct tcb *tcb, struct tcp_seg *seg);
 enum tcp_verdict tcp_data_in_order(struct stack *st, struct tcb *tcb, struct tcp_seg *seg);
-/* Read slot_p.rx_head, free what was consumed. False: the program broke the contract (TF_HOSTILE). */
+/* Read slot_p.rx_head, free what was consumed. False: contract broken (TF_HOSTILE). */
 bool tcp_rx_consume(struct stack *st, struct tcb *tcb);
 
 /* ---- window.c: what we advertise, when we acknowledge ---- */
@@ -398,7 +402,8 @@ void tcp_send_challenge(struct stack *st, struct tcb *tcb);
 void tcp_send_probe(struct stack *st, struct tcb *tcb);
 void tcp_send_syn(struct stack *st, struct tcb *tcb);		/* SYN or SYN+ACK by state */
 void tcp_send_rst(struct stack *st, struct tcb *tcb);
-/* [pos, pos + len), FIN appended when it ends at the tail and one is queued. 0, -ENOBUFS, -EPROTO. */
+/* [pos, pos + len), FIN appended when it ends at the tail and one is queued.
+ * Return: 0, -ENOBUFS, -EPROTO (hole in the FIFO). */
 int tcp_send_data(struct stack *st, struct tcb *tcb, uint64_t pos, uint64_t len, bool fin);
 uint32_t tcp_frame_max(const struct tcb *tcb);			/* payload of a super-frame */
 /* Without a TCB. */
@@ -419,8 +424,8 @@ bool tcp_challenge_limited(struct stack *st);
 void tcp_rtt_sample(struct tcb *tcb, uint32_t rtt_us);
 uint32_t tcp_rto(const struct tcb *tcb);			/* with backoff, microseconds */
 uint64_t tcp_pipe(struct stack *st, const struct tcb *tcb);
-/* RFC 6675 NextSeg(): rule 1; with @spare (no new data can go) rules 3 and 4. A rescue leaves HighRxt
- * alone and is made once. */
+/* RFC 6675 NextSeg(): rule 1; with @spare (no new data can go) rules 3 and 4. A rescue leaves
+ * HighRxt alone and is made once. */
 enum tcp_rtx { TCP_RTX_NONE, TCP_RTX_HOLE, TCP_RTX_RESCUE };
 enum tcp_rtx tcp_rtx_next(struct stack *st, struct tcb *tcb, bool spare, uint64_t *ret_pos,
 			  uint64_t *ret_len);
@@ -441,13 +446,13 @@ void tcp_finish(struct stack *st, struct tcb *tcb);			/* orderly; frees tcb */
 void tcp_to_timewait(struct stack *st, struct tcb *tcb, uint8_t substate);	/* frees tcb */
 void tcp_close(struct stack *st, struct tcb *tcb);			/* the program has closed */
 void tcp_queue_fin(struct stack *st, struct tcb *tcb);
-void tcp_disconnect(struct stack *st, struct tcb *tcb);			/* connect(AF_UNSPEC); frees tcb */
+void tcp_disconnect(struct stack *st, struct tcb *tcb);	/* AF_UNSPEC; frees tcb */
 
 /* ---- timewait.c ---- */
 struct tcp_tw *tcp_tw_at(struct stack *st, uint32_t idx);
 bool tcp_tw_add(struct stack *st, const struct tcp_tw *from);
-/* Return: TCP_NEXT when the segment is a new SYN for a listener: the entry is gone, *ret_iss is where
- * the new connection's numbers must start. */
+/* Return: TCP_NEXT when the segment is a new SYN for a listener: the entry is gone, *ret_iss is
+ * where the new connection's numbers must start. */
 enum tcp_verdict tcp_tw_rx(struct stack *st, uint32_t idx, struct tcp_seg *seg, uint32_t *ret_iss);
 void tcp_tw_init(struct stack *st);
 void tcp_tw_free(struct stack *st, uint32_t idx);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* tcp/timer.c - the deadlines of a connection on its one wheel node
- * The node is armed for the earliest deadline. A deadline that moves later leaves the node alone: it
- * fires early, finds nothing due and is armed again. So an ACK that restarts the retransmission timer
- * costs a store.
+ * The node is armed for the earliest deadline. A deadline that moves later leaves the node alone:
+ * it fires early, finds nothing due and is armed again. So an ACK that restarts the retransmission
+ * timer costs a store.
  * Spec:    RFC 1122 4.2.3.6 (keepalive)
  */
 #include <errno.h>
@@ -48,7 +48,7 @@ static void on_trim(struct stack *st, struct tcb *tcb)
 	if (!sp || !mem.seg || !ld_rlx(&sp->tx.held))
 		return;
 	if (!shm_trylock(&sp->tx_lock, SHM_LOCK_ENGINE))
-		return;			/* a writer is at it: the next full ACK sets the timer again */
+		return;			/* a writer is at it: the next full ACK rearms */
 	tail = ld_acq(&sp->tx_tail);	/* pairs with the writers' st_rel; they hold tx_lock */
 	if (tail == tcb->snd_una && tail == tcb->snd_tail)
 		shm_fifo_release(&mem, SD_FIFO_TX, &sp->tx, tail, tail);

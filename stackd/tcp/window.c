@@ -53,8 +53,8 @@ uint16_t tcp_window(struct stack *st, struct tcb *tcb)
 	return (uint16_t)wnd;
 }
 
-/* After the program has read: is it time to tell the peer? Not while it still has half of what it could
- * have; at once when it stands still. */
+/* After the program has read: is it time to tell the peer? Not while it still has half of what it
+ * could have; at once when it stands still. */
 bool tcp_window_opened(const struct tcb *tcb)
 {
 	uint64_t now = tcb->flags & TF_ZERO_WND ? 0 : pos_span(rcv_data_end(tcb), tcb->rcv_adv);

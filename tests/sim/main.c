@@ -3,7 +3,8 @@
  *   sim             a few hundred seeds (what `make test-sim` runs)
  *   sim SEED        one seed, told in detail; this is what a failure says to run
  *   sim -n N [-s S] N seeds from S on
- * A run ends when all programs have closed and TIME_WAIT is over; then nothing may be left anywhere.
+ * A run ends when all programs have closed and TIME_WAIT is over; then nothing may be left
+ * anywhere.
  */
 #include <signal.h>
 #include <stdarg.h>
@@ -41,7 +42,8 @@ _Noreturn void sim_fail(struct sim *s, const char *fmt, ...)
 static void on_abort(int sig)
 {
 	char line[160];
-	int n = snprintf(line, sizeof(line), "replay: %s %lu\n", argv0, (unsigned long)current_seed);
+	int n = snprintf(line, sizeof(line), "replay: %s %lu\n", argv0,
+			 (unsigned long)current_seed);
 
 	if (write(STDOUT_FILENO, line, (size_t)n) < 0)
 		_exit(2);
@@ -213,6 +215,23 @@ static void knobs(struct sim *s)
 	}
 }
 
+static void tell(struct sim *s, const struct wire_conf *c)
+{
+	printf("wire: delay %u us, rate %lu, queue %u, loss %u, dup %u, reorder %u, ", c->delay_us,
+	       (unsigned long)c->rate_bps, c->queue, c->loss, c->dup, c->reorder);
+	printf("corrupt %u, offload %d; frames %lu\n", c->corrupt, c->offload,
+	       (unsigned long)wire_carried(s->wire));
+	prog_describe(s);
+	for (unsigned i = 0; i < SIM_HOSTS; i++) {
+		const uint64_t *n = s->host[i].cnt.snmp;
+
+		for (unsigned k = 0; k < SNMP_MAX; k++)
+			if (n[k])
+				printf("  host %u %s%s %lu\n", i, snmp_group[k], snmp_name[k],
+				       (unsigned long)n[k]);
+	}
+}
+
 static void one_seed(uint64_t seed, bool verbose)
 {
 	struct sim *s = calloc(1, sizeof(*s));
@@ -234,18 +253,8 @@ static void one_seed(uint64_t seed, bool verbose)
 	while (conns--)
 		make_conn(s, &c);
 	run(s);
-	if (verbose) {
-		printf("wire: delay %u us, rate %lu, queue %u, loss %u, dup %u, reorder %u, "
-		       "corrupt %u, offload %d; frames %lu\n", c.delay_us, (unsigned long)c.rate_bps,
-		       c.queue, c.loss, c.dup, c.reorder, c.corrupt, c.offload,
-		       (unsigned long)wire_carried(s->wire));
-		prog_describe(s);
-		for (unsigned i = 0; i < SIM_HOSTS; i++)
-			for (unsigned k = 0; k < SNMP_MAX; k++)
-				if (s->host[i].cnt.snmp[k])
-					printf("  host %u %s%s %lu\n", i, snmp_group[k], snmp_name[k],
-					       (unsigned long)s->host[i].cnt.snmp[k]);
-	}
+	if (verbose)
+		tell(s, &c);
 	for (unsigned i = 0; i < SIM_HOSTS; i++)
 		host_fini(&s->host[i]);
 	wire_free(s->wire);

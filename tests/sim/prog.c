@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* tests/sim/prog.c - programs on simulated hosts: the shim's part of the contract, and what they do
- * Each end of a connection is a small program: it writes tx_total bytes that are a function of position
- * and key, reads and verifies what the peer's function says, shuts down, closes, or behaves badly on
- * purpose. An end runs only when an event woke it or its own alarm rang.
+ * Each end of a connection is a small program: it writes tx_total bytes that are a function of
+ * position and key, reads and verifies what the peer's function says, shuts down, closes, or
+ * behaves badly on purpose. An end runs only when an event woke it or its own alarm rang.
  */
 #include <errno.h>
 #include <netinet/in.h>
@@ -32,7 +32,7 @@ static uint32_t below(struct sim *s, uint32_t n)
 	return rng_below(s->rng, n);
 }
 
-static uint8_t byte_at(uint32_t key, uint64_t pos)
+uint8_t sim_byte(uint32_t key, uint64_t pos)
 {
 	uint64_t v = (pos + key) * 0x9e3779b97f4a7c15ull;
 
@@ -118,7 +118,8 @@ static struct sd_opts opts_of(const struct sim_end *x)
 
 void prog_listen(struct sim_host *h)
 {
-	struct sd_opts o = { .family = AF_INET, .type = SOCK_STREAM, .proto = IPPROTO_TCP, .reuse = 1 };
+	struct sd_opts o = { .family = AF_INET, .type = SOCK_STREAM, .proto = IPPROTO_TCP,
+			     .reuse = 1 };
 	struct sock_cmd c;
 
 	h->lid = attach(h, &o);
@@ -259,7 +260,7 @@ static uint64_t write_some(struct sim_end *x)
 		shm_fifo_release(&mem, SD_FIFO_TX, &sp->tx, una, sp->tx_tail);
 	n = shm_fifo_reserve(&mem, SD_FIFO_TX, &sp->tx, sp->tx_tail, n);
 	for (uint64_t i = 0; i < n; i++)
-		buf[i] = byte_at(x->key, x->tx_pos + i);
+		buf[i] = sim_byte(x->key, x->tx_pos + i);
 	shm_fifo_write(seg_of(x->h), SD_FIFO_TX, &sp->tx, sp->tx_tail, buf, n);
 	st_rel(&sp->tx_tail, sp->tx_tail + n);
 	x->tx_pos += n;
@@ -309,7 +310,7 @@ static void consumed(struct sim_end *x, uint64_t head)
 static void verify(struct sim_end *x, const uint8_t *buf, uint64_t n)
 {
 	for (uint64_t i = 0; i < n; i++)
-		if (buf[i] != byte_at(x->peer->key, x->rx_pos + i))
+		if (buf[i] != sim_byte(x->peer->key, x->rx_pos + i))
 			sim_fail(x->h->sim, "host %u: wrong byte at position %lu", x->h->no,
 				 (unsigned long)(x->rx_pos + i));
 	x->rx_pos += n;
@@ -372,8 +373,8 @@ static void finish(struct sim_end *x)
 		do_close(x);
 	} else if (x->eof && x->shut) {
 		if (!x->peer_rude && !got_all(x))
-			sim_fail(x->h->sim, "host %u: end of stream after %lu of %lu bytes", x->h->no,
-				 (unsigned long)x->rx_pos, (unsigned long)x->peer->tx_total);
+			sim_fail(x->h->sim, "host %u: end of stream after %lu of %lu bytes",
+				 x->h->no, (unsigned long)x->rx_pos, (unsigned long)x->peer->tx_total);
 		do_close(x);
 	}
 }
@@ -448,6 +449,18 @@ bool prog_all_done(const struct sim *s)
 	return true;
 }
 
+#define LU(v) ((unsigned long)(v))
+
+static void describe_tcb(const struct tcb *tcb)
+{
+	printf("    %s una %lu nxt %lu tail %lu edge %lu cwnd %u ca %u ",
+	       tcp_state_name(tcb->state), LU(tcb->snd_una), LU(tcb->snd_nxt), LU(tcb->snd_tail),
+	       LU(tcb->snd_edge), tcb->cwnd, tcb->ca);
+	printf("rcv %lu adv %lu head %lu limit %u flags %x rto %u rtx %u\n", LU(tcb->rcv_nxt),
+	       LU(tcb->rcv_adv), LU(tcb->rcv_head), tcb->rx_limit, tcb->flags, tcb->rto_us,
+	       tcb->rtx_cnt);
+}
+
 void prog_describe(const struct sim *s)
 {
 	for (unsigned i = 0; i < s->ends; i++) {
@@ -456,19 +469,11 @@ void prog_describe(const struct sim *s)
 		struct tcb *tcb = e && OBJ_KIND(e->obj) == OBJ_TCB ?
 				  tcb_at(&x->h->st, OBJ_IDX(e->obj)) : NULL;
 
-		printf("  end %u host %u mode %d: tx %lu/%lu rx %lu/%lu%s%s%s err %d\n", i, x->h->no,
-		       x->mode, (unsigned long)x->tx_pos, (unsigned long)x->tx_total,
-		       (unsigned long)x->rx_pos, (unsigned long)x->peer->tx_total,
-		       x->shut ? " shut" : "", x->eof ? " eof" : "", x->closed ? " closed" : "",
-		       x->err);
+		printf("  end %u host %u mode %d: tx %lu/%lu rx %lu/%lu", i, x->h->no, x->mode,
+		       LU(x->tx_pos), LU(x->tx_total), LU(x->rx_pos), LU(x->peer->tx_total));
+		printf("%s%s%s err %d\n", x->shut ? " shut" : "", x->eof ? " eof" : "",
+		       x->closed ? " closed" : "", x->err);
 		if (tcb)
-			printf("    %s una %lu nxt %lu tail %lu edge %lu cwnd %u ca %u rcv %lu adv %lu "
-			       "head %lu limit %u flags %x rto %u rtx %u\n",
-			       tcp_state_name(tcb->state), (unsigned long)tcb->snd_una,
-			       (unsigned long)tcb->snd_nxt, (unsigned long)tcb->snd_tail,
-			       (unsigned long)tcb->snd_edge, tcb->cwnd, tcb->ca,
-			       (unsigned long)tcb->rcv_nxt, (unsigned long)tcb->rcv_adv,
-			       (unsigned long)tcb->rcv_head, tcb->rx_limit, tcb->flags, tcb->rto_us,
-			       tcb->rtx_cnt);
+			describe_tcb(tcb);
 	}
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* tests/sim/sim.h - whole stacks in one process on a virtual clock, from a seed
- * A run is two hosts, a wire between them, and programs on the hosts that play the shim's part: they use
- * slots and FIFOs directly and are only woken by events, as real ones are. Nothing depends on real time
- * or on addresses, so a seed replays exactly.
+ * A run is two hosts, a wire between them, and programs on the hosts that play the shim's part:
+ * they use slots and FIFOs directly and are only woken by events, as real ones are. Nothing depends
+ * on real time or on addresses, so a seed replays exactly.
  */
 #ifndef TESTS_SIM_SIM_H
 #define TESTS_SIM_SIM_H
@@ -55,7 +55,7 @@ struct sim_host {
 	bool listening;
 	struct sock_id lid;
 	bool woken;			/* an event came since the programs ran */
-	uint32_t ev[2][SIM_SLOTS];	/* events since last look: slots of programs, of the engine */
+	uint32_t ev[2][SIM_SLOTS];	/* since the last look: programs' slots, engine's */
 	int reply_err;
 	uint32_t reply_len;
 	uint8_t reply[SD_REPLY_DATA];
@@ -108,9 +108,10 @@ struct sim {
 	uint64_t bytes;			/* verified */
 };
 
+uint8_t sim_byte(uint32_t key, uint64_t pos);	/* what a stream with this key has there */
 void prog_listen(struct sim_host *h);
 void prog_unlisten(struct sim_host *h);
-void prog_turn(struct sim_host *h);		/* everything that was woken or whose alarm is due */
+void prog_turn(struct sim_host *h);	/* all that were woken or whose alarm is due */
 uint64_t prog_next_us(const struct sim *s);
 bool prog_all_done(const struct sim *s);
 void prog_describe(const struct sim *s);

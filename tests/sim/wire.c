@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* tests/sim/wire.c - a link with delay, rate, queue, loss, duplication, reordering, corruption, partition
- * Corruption flips one bit of an IPv4 packet, which its checksums must find; ARP has none and is spared.
- * Without offload the devices get finished frames of at most the MTU; with it, super-frames cross whole.
+/* tests/sim/wire.c - a link with delay, rate, queue, loss, duplication, reordering, corruption,
+ * partition
+ * Corruption flips one bit of an IPv4 packet, which its checksums must find; ARP has none and is
+ * spared. Without offload the devices get finished frames of at most the MTU; with it, super-frames
+ * cross whole.
  */
 #include <stdlib.h>
 #include <string.h>
