@@ -20,12 +20,12 @@ static void tell_slot(struct stack *st, struct sock_id id, uint32_t obj, uint32_
 	e->obj = obj;
 	if (obj)
 		st_rel(&e->worker, 0);	/* AR_BOUND is worker 0's; where connect() is tried again */
+	/* The error first: who sees the end must find the reason. */
+	if (err)
+		sock_set_err(st, id, err, 0);
 	st_rel(&e->flags, e->flags | flags);
 	st_rel(&e->state, SD_ST_CLOSE);
-	if (err)
-		sock_set_err(st, id, err, ev);
-	else
-		st->up->event(st, id, ev);
+	st->up->event(st, id, ev);
 }
 
 enum { KEEP_BOUND = 1, KEEP_SLOT_BOUND = 2 };
@@ -41,6 +41,7 @@ static void dissolve(struct stack *st, struct tcb *tcb, uint32_t flags, int err,
 
 	if (keep == KEEP_SLOT_BOUND && bound && !orphan)
 		obj = OBJ(OBJ_BOUND, bound);
+	tcb->id.slot = 0;		/* the slot hears of it below, in its own order */
 	tcb_free(st, tcb);
 	if (bound && !obj && keep != KEEP_BOUND)
 		sock_bound_put(st, bound);

@@ -85,6 +85,7 @@ void tcp_load_opts(struct stack *st, struct tcb *tcb, const struct sd_slot_p *sp
 	tcb->tos = o.tos;
 	tcb->ttl = o.ttl;
 	tcb->keep_cnt = o.keep_cnt;
+	tcb->syn_cnt = o.syncnt;
 	tcb->keep_idle_s = o.keep_idle_s;
 	tcb->keep_intvl_s = o.keep_intvl_s;
 	tcb->user_timeout_ms = o.user_timeout_ms;

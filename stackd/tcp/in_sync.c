@@ -44,7 +44,8 @@ static enum tcp_verdict step_seq(struct stack *st, struct tcb *tcb, struct tcp_s
 {
 	if (tcb->state == SD_ST_SYN_RECV && seg->flags & TH_SYN && seg->pos + 1 == tcb->rcv_nxt) {
 		if (!(seg->flags & TH_ACK)) {
-			tcp_send_syn(st, tcb);		/* our SYN+ACK was lost */
+			if (!tcp_oow_limited(st, &tcb->last_oow_ms))
+				tcp_send_syn(st, tcb);	/* our SYN+ACK was lost */
 			return TCP_DONE;
 		}
 		seg->flags &= ~TH_SYN;			/* simultaneous open */

@@ -81,8 +81,8 @@ static enum tcp_verdict to_tcb(struct stack *st, uint32_t idx, struct tcp_seg *s
 	tcp_seg_place(tcb, seg);
 	v = on_seg[tcb->state](st, tcb, seg);
 	tcb = tcb_at(st, idx);
-	if (tcb && tcb->flags & TF_HOSTILE)
-		tcp_abort(st, tcb, ECONNABORTED, true);
+	if (tcb)
+		tcp_honest(st, tcb);
 	return v;
 }
 

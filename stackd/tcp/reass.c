@@ -120,6 +120,8 @@ enum tcp_verdict tcp_data_in_order(struct stack *st, struct tcb *tcb, struct tcp
 	tcb->rcv_nxt += got;
 	absorb(st, tcb);
 	publish(st, tcb);
+	if (!tcb->dl[DL_TRIM])
+		tcp_dl_set(st, tcb, DL_TRIM, TCP_TRIM_US);
 	if (had_holes)
 		tcp_due(st, tcb, DUE_ACK);
 	tcp_ack_sched(st, tcb, seg);

@@ -161,7 +161,7 @@ static unsigned retries(const struct tcb *tcb)
 	if (tcb->flags & TF_ORPHAN)
 		return TCP_ORPHAN_RETRIES;
 	if (tcb->state == SD_ST_SYN_SENT)
-		return TCP_SYN_RETRIES;
+		return tcb->syn_cnt ? tcb->syn_cnt : TCP_SYN_RETRIES;
 	return tcb->state == SD_ST_SYN_RECV ? TCP_SYNACK_RETRIES : TCP_RETRIES2;
 }
 

@@ -242,7 +242,7 @@ int tcp_send_data(struct stack *st, struct tcb *tcb, uint64_t pos, uint64_t len,
 		p->gso_size = (uint16_t)mss;
 		p->gso_segs = (uint16_t)((len + mss - 1) / mss);
 	}
-	fill_sync(st, tcb, &o, pos, pos + len == tcb->snd_tail ? TH_PSH : 0);
+	fill_sync(st, tcb, &o, pos, len && pos + len == tcb->snd_tail ? TH_PSH : 0);
 	if (fin)
 		o.flags |= TH_FIN;
 	emit(st, tcb, p, &o);

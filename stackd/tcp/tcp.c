@@ -20,12 +20,11 @@ uint32_t tcp_tw_size(void)
 
 /* ---- end of a loop ---- */
 
-/* Return: false when the connection was ended. */
-static bool honest(struct stack *st, struct tcb *tcb)
+bool tcp_honest(struct stack *st, struct tcb *tcb)
 {
 	if (!(tcb->flags & TF_HOSTILE))
 		return true;
-	snmp_inc(st, SNMP_TcpExt_TCPAbortOnMemory);
+	snmp_inc(st, SNMP_App_BadPositions);
 	tcp_abort(st, tcb, ECONNABORTED, true);
 	return false;
 }
@@ -37,12 +36,12 @@ static void flush_one(struct stack *st, struct tcb *tcb)
 	tcp_undirty(st, tcb);
 	tcb->due = due & ~DUE_LISTED;
 	tcp_rx_consume(st, tcb);
-	if (!honest(st, tcb))
+	if (!tcp_honest(st, tcb))
 		return;
 	if (due & DUE_TX) {
 		tcb->due &= ~DUE_TX;
 		tcp_output(st, tcb);
-		if (!honest(st, tcb))
+		if (!tcp_honest(st, tcb))
 			return;
 	}
 	if (tcb->due & DUE_ACK)

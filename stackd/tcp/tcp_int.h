@@ -163,7 +163,7 @@ enum tcp_ca { CA_OPEN = 0, CA_RECOVERY = 3, CA_LOSS = 4 };
 #define TF_RESCUED	(1u << 23)	/* RFC 6675: the one rescue retransmission was made */
 #define TF_HASHED	(1u << 24)
 #define TF_NO_DF	(1u << 25)
-#define TF_EMBRYO	(1u << 26)	/* in its listener's SYN queue: union is syn_next, syn_prev */
+#define TF_EMBRYO	(1u << 26)	/* in a SYN queue: the union is syn_next, syn_prev */
 
 /* tcb.due: why it is on the dirty list */
 #define DUE_TX		(1u << 0)
@@ -217,7 +217,7 @@ struct tcb {
 	uint8_t quick;			/* ACKs to send at once */
 	uint8_t persist_shift;		/* backoff of window probes */
 	uint8_t tos, ttl;
-	uint8_t keep_cnt;
+	uint8_t keep_cnt, syn_cnt;	/* 0 = default */
 	uint16_t keep_idle_s, keep_intvl_s;
 	uint16_t maxseg;
 	uint16_t soft_err;
@@ -283,6 +283,10 @@ struct tcp_state {
 };
 
 #define TCP_RANGE_POOL 65536u
+
+/* ---- tcp.c ---- */
+/* TF_HOSTILE ends the connection. Return: false when it did. */
+bool tcp_honest(struct stack *st, struct tcb *tcb);
 
 /* ---- tcb.c ---- */
 struct tcb *tcb_at(struct stack *st, uint32_t idx);	/* NULL: out of range or free */

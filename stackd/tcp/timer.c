@@ -39,7 +39,7 @@ void tcp_dl_clear(struct tcb *tcb, enum tcp_dl which)
 }
 
 /* Give the chunks of an idle send FIFO back: everything in it was acknowledged a while ago. */
-static void on_trim(struct stack *st, struct tcb *tcb)
+static void trim_tx(struct stack *st, struct tcb *tcb)
 {
 	struct sd_slot_p *sp = sock_slot_p(st, tcb->id);
 	struct shm_fifo_mem mem = { .seg = stack_seg(st, tcb->id.seg) };
@@ -53,6 +53,18 @@ static void on_trim(struct stack *st, struct tcb *tcb)
 	if (tail == tcb->snd_una && tail == tcb->snd_tail)
 		shm_fifo_release(&mem, SD_FIFO_TX, &sp->tx, tail, tail);
 	shm_unlock(&sp->tx_lock, SHM_LOCK_ENGINE);
+}
+
+/* A while after the last traffic: nothing may be held for an idle connection. A program that reads
+ * the last bytes does not say so; while some are left we look again. */
+static void on_trim(struct stack *st, struct tcb *tcb)
+{
+	trim_tx(st, tcb);
+	tcp_rx_consume(st, tcb);
+	if (tcb->rcv_head != rcv_data_end(tcb))
+		tcp_dl_set(st, tcb, DL_TRIM, 4 * TCP_TRIM_US);
+	if (tcb->flags & TF_HOSTILE)
+		tcp_due(st, tcb, DUE_TX);
 }
 
 static void on_delack(struct stack *st, struct tcb *tcb)

@@ -18,10 +18,12 @@ uint8_t tcp_wscale_for(uint32_t space)
 	return ws;
 }
 
-/* Where the right edge could be: the limit counts from what the program has consumed. */
+/* Where the right edge could be: the limit counts from what the program has consumed, and the
+ * header has 16 bits for it. */
 static uint64_t edge_possible(const struct tcb *tcb)
 {
-	return tcb->rcv_head + tcb->rx_limit;
+	return pos_min(tcb->rcv_head + tcb->rx_limit,
+		       rcv_data_end(tcb) + (65535ull << tcb->rcv_ws));
 }
 
 /* RFC 9293 3.8.6.2.2: the edge moves by a segment or half the buffer at least. */
@@ -76,8 +78,8 @@ void tcp_ack_sched(struct stack *st, struct tcb *tcb, const struct tcp_seg *seg)
 		tcp_dl_set(st, tcb, DL_DELACK, TCP_DELACK_US);
 }
 
-/* Autotuning: whenever a window-full has arrived, see whether the program keeps up and whether it took
- * about a round trip; then the window is what limits the peer, and it doubles. */
+/* Autotuning: whenever a window-full has arrived, see whether the program keeps up and whether it
+ * took about a round trip; then the window is what limits the peer, and it doubles. */
 void tcp_rcv_tune(struct stack *st, struct tcb *tcb)
 {
 	uint32_t took = tcp_ms(st) - tcb->drs_ms, rtt = (tcb->srtt_us + 999) / 1000;

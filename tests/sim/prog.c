@@ -206,7 +206,7 @@ static void start(struct sim_end *x)
 	x->used = x->started = true;
 	x->next_us = UINT64_MAX;
 	c = cmd_for(x->id, SD_OP_CONNECT);
-	c.addr = host_addr(!x->h->no);
+	c.addr = host_addr(x->peer->h->no);
 	c.port = SIM_PORT;
 	err = command(x->h, &c);
 	if (err)
@@ -374,7 +374,8 @@ static void finish(struct sim_end *x)
 	} else if (x->eof && x->shut) {
 		if (!x->peer_rude && !got_all(x))
 			sim_fail(x->h->sim, "host %u: end of stream after %lu of %lu bytes",
-				 x->h->no, (unsigned long)x->rx_pos, (unsigned long)x->peer->tx_total);
+				 x->h->no, (unsigned long)x->rx_pos,
+				 (unsigned long)x->peer->tx_total);
 		do_close(x);
 	}
 }
@@ -414,7 +415,7 @@ void prog_turn(struct sim_host *h)
 	for (unsigned i = 0; i < s->ends; i++) {
 		struct sim_end *x = &s->end[i];
 
-		if (x->h != h || x->closed)
+		if (x->h != h || x->closed || x->manual)
 			continue;
 		if (!x->started) {
 			if (x->client && x->next_us <= s->now_us)

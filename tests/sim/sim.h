@@ -84,6 +84,7 @@ struct sim_end {
 	struct sim_end *peer;
 	enum end_mode mode;
 	bool used, client, started, open, shut, eof, closed, peer_rude;
+	bool manual;			/* a test plays the program */
 	uint16_t port;			/* client: its own */
 	uint32_t key;			/* of the bytes it sends */
 	uint64_t tx_total, tx_pos, rx_pos;

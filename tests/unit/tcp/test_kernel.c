@@ -22,18 +22,6 @@
 
 #define HANG_US	10000000ull
 
-_Noreturn void sim_fail(struct sim *s, const char *fmt, ...)
-{
-	va_list ap;
-
-	va_start(ap, fmt);
-	vfprintf(stderr, fmt, ap);
-	va_end(ap);
-	fprintf(stderr, "\n");
-	prog_describe(s);
-	abort();
-}
-
 static uint64_t clock_us(void)
 {
 	struct timespec ts;
@@ -68,6 +56,7 @@ static struct bed *bed_new(void)
 		return NULL;
 	cr_assert_eq(tap_open(&c, &fd, &r, err, sizeof(err)), 0, "%s", err);
 	cr_assert_eq(tap_nic_create(fd, r.ifname, r.mac, r.mtu, 0, 1, &b->nic), 0);
+	b->s.host[1].no = 1;
 	b->s.now_us = clock_us();
 	rng_seed(b->s.rng, 1);
 	host_init(&b->s.host[0], &b->s, 0, b->nic);
