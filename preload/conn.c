@@ -101,7 +101,8 @@ static int connect_stream(int fd, uint32_t slot, const struct sockaddr *sa, sock
 		and_sc(&p->flags, ~SD_P_CONNECTING);
 		return r;
 	}
-	return await(slot, -EINPROGRESS);
+	/* A first call that may not block never sees the outcome: on Linux the socket is locked. */
+	return pl_nonblock(slot, 0) ? -EINPROGRESS : await(slot, -EINPROGRESS);
 }
 
 static int connect_dgram(int fd, uint32_t slot, const struct sockaddr *sa, socklen_t len)

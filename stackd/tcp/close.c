@@ -65,7 +65,8 @@ void tcp_abort(struct stack *st, struct tcb *tcb, int err, bool rst)
 {
 	count_end(st, tcb);
 	if (tcb->state == SD_ST_SYN_SENT) {
-		dissolve(st, tcb, 0, err, KEEP_SLOT_BOUND);
+		/* Both directions count as shut until connect() is tried again, as on Linux. */
+		dissolve(st, tcb, SD_E_SND_FIN | SD_E_RESET, err, KEEP_SLOT_BOUND);
 		return;
 	}
 	if (rst)
