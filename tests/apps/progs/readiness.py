@@ -120,12 +120,16 @@ def full():
     e = select.epoll()
     e.register(s, ET)
     e.poll(0)
+    p = select.poll()
+    p.register(s, select.POLLOUT)
     sent = 0
-    try:
-        while True:
-            sent += s.send(bytes(65536))
-    except BlockingIOError:
-        pass
+    while p.poll(500):                      # what leaves meanwhile makes room again
+        try:
+            while True:
+                sent += s.send(bytes(65536))
+        except BlockingIOError:
+            pass
+    e.poll(0)
     say("full", s)
     print("edges while full", len([1 for _, b in e.poll(0) if b & select.POLLOUT]))
     tell(ctl, b"d")
