@@ -14,6 +14,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#define CONN_BUDGET 16u		/* messages at once: others want their turn */
+
 struct conn *conn_at(struct engine *eng, uint32_t idx, uint32_t gen)
 {
 	struct conn *cn = &eng->ctl->conn[idx];
@@ -75,10 +77,9 @@ void conn_refuse(struct engine *eng, uint32_t idx, int err, const char *text)
 /* ---- text in parts ---- */
 
 /* Return: 0 when all is sent, -EAGAIN, or another -errno. */
-static int send_parts(struct conn *cn)
+static int send_parts(struct engine *eng, struct conn *cn)
 {
-	static char buf[sizeof(struct sd_ctl_text) + SD_CTL_TEXT_MAX];
-	struct sd_ctl_text *t = (struct sd_ctl_text *)buf;
+	struct sd_ctl_text *t = (struct sd_ctl_text *)eng->ctl->part;
 
 	do {
 		size_t left = cn->out_len - cn->out_pos;
@@ -99,7 +100,7 @@ static int send_parts(struct conn *cn)
 static void push_text(struct engine *eng, uint32_t idx)
 {
 	struct conn *cn = &eng->ctl->conn[idx];
-	int r = send_parts(cn);
+	int r = send_parts(eng, cn);
 
 	if (r == -EAGAIN) {
 		ring_watch_out(eng->w[0], cn->fd, RING_CONN, idx);
@@ -185,9 +186,16 @@ void ctl_conn_ready(struct engine *eng, uint32_t idx, uint32_t revents)
 		return;
 	if (revents & POLLOUT && cn->out)
 		push_text(eng, idx);
-	while ((cn = conn_at(eng, idx, gen))) {
+	for (unsigned budget = CONN_BUDGET; (cn = conn_at(eng, idx, gen)); budget--) {
 		int fds[1], n;
 		unsigned cnt;
+
+		if (!budget) {
+			/* A new poll completes at once while there is more. */
+			ring_unwatch(eng->w[0], cn->fd, RING_CONN, idx);
+			ring_watch(eng->w[0], cn->fd, RING_CONN, idx);
+			return;
+		}
 
 		/* Programs have no fd to give: whatever comes along is closed on arrival. */
 		n = sup_recv(cn->fd, &msg, sizeof(msg), fds, 0, &cnt, MSG_DONTWAIT);

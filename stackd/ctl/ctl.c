@@ -159,7 +159,6 @@ static void arena_kept(struct engine *eng, struct deposit *d, int err, int ro_fd
 		close(ro_fd);
 	if (err)
 		engine_log("the arena could not be deposited: %s", strerror(-err));
-	eng->ctl->arena_kept = err ? err : 1;
 	free(d);
 }
 
@@ -179,6 +178,11 @@ void ctl_ready(struct engine *eng)
 		engine_log("cannot talk to the supervisor: %s", strerror(-r));
 		stop(eng);
 	}
+	for (uint32_t i = 0; i < eng->old_cnt; i++)
+		ctl_drop(eng, eng->old_keys[i]);
+	free(eng->old_keys);
+	eng->old_keys = NULL;
+	eng->old_cnt = 0;
 }
 
 void ctl_proc_bad(struct engine *eng, uint32_t proc_rec)

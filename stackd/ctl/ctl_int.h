@@ -70,7 +70,7 @@ struct ctl_state {
 	struct deposit *dep_head, **dep_tail;
 	uint64_t *drops;		/* keys that the channel had no room for */
 	uint32_t drop_cnt, drop_room;
-	int arena_kept;
+	char part[sizeof(struct sd_ctl_text) + SD_CTL_TEXT_MAX];	/* of a text on its way */
 };
 
 /* ---- ctl.c ---- */

@@ -5,6 +5,7 @@
 #include "stackd/ctl/ctl_int.h"
 
 #include <arpa/inet.h>
+#include <stdlib.h>
 
 /* ---- sockets ---- */
 
@@ -130,18 +131,22 @@ static void one_proc(void *arg, uint32_t rec, const struct app_proc *p)
 
 json_t *show_programs(struct engine *eng, json_t *list)
 {
-	static struct proc_list l;
-	json_t *o;
+	struct proc_list *l = calloc(1, sizeof(*l));
+	json_t *o, *procs = json_array();
 	size_t i;
 
-	l = (struct proc_list){ .eng = eng, .list = json_array() };
+	if (!l)
+		return list;
+	l->eng = eng;
+	l->list = procs;
 	json_array_foreach(list, i, o) {
 		size_t seg = (size_t)json_integer_value(json_object_get(o, "segment"));
 
-		l.slots[seg] += json_integer_value(json_object_get(o, "slots"));
-		l.rx_chunks[seg] += json_integer_value(json_object_get(o, "chunks"));
+		l->slots[seg] += json_integer_value(json_object_get(o, "slots"));
+		l->rx_chunks[seg] += json_integer_value(json_object_get(o, "chunks"));
 	}
 	json_decref(list);
-	app_proc_walk(&eng->w[0]->st, one_proc, &l);
-	return l.list;
+	app_proc_walk(&eng->w[0]->st, one_proc, l);
+	free(l);
+	return procs;
 }

@@ -49,12 +49,17 @@ static int take_conf(struct engine *eng, const struct sup_conf *c, const int *fd
 	return eng->info == MAP_FAILED ? -errno : 0;
 }
 
-/* Something an earlier engine had kept: nobody will serve it any more. */
+/* Something an earlier engine had kept: nobody will serve it any more. Its key is dropped when the
+ * supervisor listens again (ctl_ready): it is busy handing over. */
 static int let_go(struct engine *eng, const struct sup_msg *m, const int *fds, unsigned cnt)
 {
-	struct sup_msg drop = { .type = ENG_DROP, .key = m->key };
+	uint64_t *keys = realloc(eng->old_keys, (eng->old_cnt + 1) * sizeof(*keys)), one = 1;
 	struct keep_proc kp;
-	uint64_t one = 1;
+
+	if (!keys)
+		return -ENOMEM;
+	keys[eng->old_cnt++] = m->key;
+	eng->old_keys = keys;
 
 	memcpy(&kp, m->meta, sizeof(kp));
 	for (unsigned i = kp.workers; m->kind == KEEP_PROC && i < cnt; i++) {
@@ -66,7 +71,7 @@ static int let_go(struct engine *eng, const struct sup_msg *m, const int *fds, u
 			continue;
 	}
 	sup_close_fds(fds, cnt);
-	return sup_send(eng->chan, &drop, sizeof(drop), NULL, 0, 0);
+	return 0;
 }
 
 static int take_one(struct engine *eng, const struct sup_conf *c, int len, const int *fds,

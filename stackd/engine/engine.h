@@ -69,6 +69,8 @@ struct engine {
 
 	uint32_t stop;			/* st_rel by worker 0 */
 	uint32_t failed;		/* a worker could not start: -errno */
+	uint64_t *old_keys;		/* of what earlier engines had kept, to be dropped */
+	uint32_t old_cnt;
 	struct xcall *unsent;		/* cross calls not yet sent to everybody; worker 0 */
 	struct engine_start *start;	/* while the workers start */
 	struct ctl_state *ctl;

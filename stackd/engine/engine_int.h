@@ -21,7 +21,6 @@ unsigned ring_reap(struct worker *w);
 /* ---- worker.c ---- */
 /* A worker's memory and rooms; its own thread, pinned. Return: 0 or -errno. */
 int worker_init(struct worker *w);
-void worker_fini(struct worker *w);
 /* Until eng->stop. */
 void worker_run(struct worker *w);
 /* stack_up.send */
@@ -32,7 +31,6 @@ bool worker_send(struct stack *st, uint16_t to, const struct stack_msg *msg);
 int rooms_arena(struct engine *eng, uint64_t abi_id);
 /* Protocol rooms of one worker, bottom up; addresses and routes. */
 int rooms_init(struct worker *w);
-void rooms_fini(struct worker *w);
 
 /* ---- calib.c ---- */
 /* What it costs to wake a sleeping thread on this machine, and how long to spin therefore. */

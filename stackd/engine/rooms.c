@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* engine/rooms.c - the protocol rooms of a worker, and the arena they share
- * Bottom up, each registering with the ones below; down in reverse. Sizes of the arena's regions
+ * Bottom up, each registering with the ones below. Sizes of the arena's regions
  * are address space: records never touched cost nothing.
  */
 #include "stackd/engine/engine_int.h"
@@ -96,16 +96,4 @@ int rooms_init(struct worker *w)
 	if (!r)
 		r = ip_add_addr(st, &d->addr, d->addr_plen);
 	return r ? r : add_routes(st, d);
-}
-
-void rooms_fini(struct worker *w)
-{
-	struct stack *st = &w->st;
-
-	app_fini(st);
-	udp_fini(st);
-	tcp_fini(st);
-	sock_fini(st);
-	ip_fini(st);
-	link_fini(st);
 }

@@ -170,18 +170,6 @@ int worker_init(struct worker *w)
 	return 0;
 }
 
-void worker_fini(struct worker *w)
-{
-	rooms_fini(w);
-	if (w->st.nic)
-		w->st.nic->ops->close(w->st.nic);
-	io_uring_queue_exit(&w->ring);
-	wake_fini(&w->wake);
-	wheel_destroy(w->st.wheel);
-	munmap(w->st.epools, STACK_MAX_SEGS * sizeof(struct shm_epool));
-	pkt_pool_destroy(w->st.pool);
-}
-
 /* ---- the loop ---- */
 
 static unsigned take_messages(struct worker *w)

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""The daemon's own life: engine killed and restarted, programs killed, nothing leaks, idle, start and stop."""
+"""The daemon's own life: engine killed, programs killed, nothing leaks, idle, start and stop."""
 import os
 import signal
 import socket
@@ -39,7 +39,7 @@ def server(d):
 
 @stk.test(*stk.workers(1, 2))
 def killed_engine(workers):
-    """kill -9 of the engine: a new one serves, old programs see a hang-up and can be ended, nothing is kept."""
+    """kill -9 of the engine: a new one serves, old programs see a hang-up, nothing of them is kept."""
     d = stk.Stackd(workers=workers)
     try:
         base = fds(d.proc.pid)
@@ -63,7 +63,7 @@ def killed_engine(workers):
 
 @stk.test(*stk.workers(1, 2))
 def programs_come_and_go(workers):
-    """Programs that end, are killed, fork: fds and mappings of engine and supervisor return to what they were."""
+    """Programs that end, are killed, fork: fds and mappings return to what they were."""
     with stk.stackd(workers=workers) as d:
         d.stop(server(d))
         d.wait_clean()
@@ -78,14 +78,16 @@ def programs_come_and_go(workers):
             p.send_signal(sig)
             p.wait(stk.HANG)
             c.close()
-        d.run([PY, os.path.join(d.dir, "fork.py")], on_stack=True) if write_fork(d) else None
+            stk.wait_for("its end was seen", lambda: not d.show("programs")["programs"])
+        d.run([PY, write_fork(d)], on_stack=True)
         d.wait_clean()
         stk.wait_for(f"fds back to {base}", lambda: now() == base or None)
         stk.check(maps(eng) <= base_maps + 16, f"mappings: {base_maps} before, {maps(eng)} now")
 
 
 def write_fork(d):
-    with open(os.path.join(d.dir, "fork.py"), "w") as f:
+    path = os.path.join(d.dir, "fork.py")
+    with open(path, "w") as f:
         f.write("import os, socket\n"
                 "s = socket.socket()\n"
                 "for i in range(40):\n"
@@ -93,7 +95,7 @@ def write_fork(d):
                 "    if pid == 0:\n"
                 "        s.fileno(); os._exit(0)\n"
                 "    os.waitpid(pid, 0)\n")
-    return True
+    return path
 
 
 @stk.test(*stk.workers(1, 2))

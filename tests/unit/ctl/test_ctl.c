@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* The control path against a supervisor and programs played by the test: malformed messages, answers to
- * deposits in order, drops that wait for a full channel, text in parts. One worker, one real ring. */
+/* The control path against a supervisor and programs played by the test: malformed messages,
+ * answers to deposits in order, drops that wait for a full channel, text in parts. One worker, one
+ * real ring. */
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <fcntl.h>

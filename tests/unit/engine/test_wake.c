@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Wake-ups in batches: each eventfd signalled once, nothing ever blocks, stale numbers do no harm. */
+/* Wake-ups in batches: each eventfd signalled once, nothing ever blocks, stale numbers do no harm.
+ * */
 #include <criterion/criterion.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>

@@ -57,13 +57,15 @@ Test(netdev, errors_name_the_part, .timeout = 10)
 		{ "tap,name=0123456789abcdef,addr=192.0.2.2/24", "0123456789abcdef" },
 		{ "tap,name=a/b,addr=192.0.2.2/24", "a/b" },
 		{ "tap,name=x,addr=1.2.3", "1.2.3" }, { "tap,name=x,addr=192.0.2.2/33", "/33" },
-		{ "tap,name=x,addr=192.0.2.2/", "192.0.2.2/" }, { "tap,name=x,addr=192.0.2.2/+4", "/+4" },
+		{ "tap,name=x,addr=192.0.2.2/", "192.0.2.2/" },
+		{ "tap,name=x,addr=192.0.2.2/+4", "/+4" },
 		{ "tap,name=x,addr=127.0.0.1/8", "127.0.0.1" },
 		{ "tap,name=x,addr=224.0.0.1/24", "224.0.0.1" },
 		{ "tap,name=x,addr=0.0.0.0/24", "0.0.0.0" },
 		{ GOOD ",peer=192.0.2.2/24", "same" }, { GOOD ",peer=198.51.100.1/24", "peer=" },
 		{ GOOD ",gw=198.51.100.1", "gw=" }, { GOOD ",gw=192.0.2.1/24", "gw=" },
-		{ GOOD ",mtu=575", "mtu" }, { GOOD ",mtu=70000", "mtu" }, { GOOD ",mtu=15x", "15x" },
+		{ GOOD ",mtu=575", "mtu" }, { GOOD ",mtu=70000", "mtu" },
+		{ GOOD ",mtu=15x", "15x" },
 		{ GOOD ",mac=02:00", "02:00" }, { GOOD ",mac=01:00:00:00:00:00", "multicast" },
 		{ GOOD ",mac=02:00:00:00:00:01:02", "mac=" },
 		{ GOOD ",route=nowhere", "nowhere" }, { GOOD ",route=198.51.100.0/24@x", "'x'" },
@@ -75,8 +77,8 @@ Test(netdev, errors_name_the_part, .timeout = 10)
 		char err[CONF_ERR] = "";
 
 		cr_assert_eq(conf_parse_netdev(bad[i].spec, &d, err), -22, "%s", bad[i].spec);
-		cr_assert(strstr(err, bad[i].names), "%s: '%s' does not name '%s'", bad[i].spec, err,
-			  bad[i].names);
+		cr_assert(strstr(err, bad[i].names), "%s: '%s' does not name '%s'",
+			  bad[i].spec, err, bad[i].names);
 		cr_assert_eq(d.mtu, 1u, "%s: result touched", bad[i].spec);
 	}
 }
@@ -121,7 +123,8 @@ Test(flags, defaults_and_environment, .timeout = 10)
 	setenv("STACKD_RUN_DIR", "/tmp/x", 1);
 	cr_assert_eq(PARSE(&c, "--netdev", GOOD), CONF_RUN);
 	cr_assert_str_eq(c.run_dir, "/tmp/x");
-	cr_assert_eq(PARSE(&c, "--run-dir", "/tmp/y", "--workers", "3", "--netdev", GOOD), CONF_RUN);
+	cr_assert_eq(PARSE(&c, "--run-dir", "/tmp/y", "--workers", "3", "--netdev", GOOD),
+		     CONF_RUN);
 	cr_assert_str_eq(c.run_dir, "/tmp/y");
 	cr_assert_eq(c.workers, 3u);
 }
