@@ -107,7 +107,7 @@ void pl_proc_take(const struct sd_ctl_hello_r *r, const int *fds)
 	pl.home_worker = r->home_worker;
 	pl.proc = shm_proc(&pl.seg, r->proc);
 	st_rlx(&pl.proc->pid, (uint32_t)getpid());
-	pl.mag = (struct shm_magazine){ 0 };
+	*shm_proc_magazine(pl.proc) = (struct shm_magazine){ 0 };
 	pl.mag_lock = 0;
 	own_entry(pl.ctl_fd);
 	for (unsigned w = 0; w < r->workers; w++) {

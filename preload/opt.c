@@ -190,7 +190,7 @@ static bool level_fits(uint32_t slot, int level)
 	}
 }
 
-/* Tell the engine; before connect, listen or bind there is nobody to tell: they read all options. */
+/* Tell the engine; before connect, listen or bind there is nobody to tell: they read them all. */
 static void changed(uint32_t slot)
 {
 	if ((pl_eflags(slot) & SD_E_BOUND) || pl_state_of(slot) != SD_ST_CLOSE)

@@ -48,8 +48,7 @@ struct pl_state {
 	int ctl_fd;
 	int doorbell[SD_MAX_WORKERS];
 	int placeholder[2];		/* dup'ed for accepted fds: AF_INET, AF_INET6; -1 = none */
-	uint64_t mag_lock;		/* guards mag */
-	struct shm_magazine mag;
+	uint64_t mag_lock;		/* guards proc's magazine of chunks */
 };
 extern struct pl_state pl;
 

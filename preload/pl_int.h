@@ -56,7 +56,7 @@ uint64_t pl_tx_space(uint32_t slot);
 uint64_t pl_tx_room(uint32_t slot, uint64_t need);
 /* A command for @slot with gen filled in. */
 struct sd_cmd pl_cmd_for(uint32_t slot, enum sd_op op);
-/* As pl_cmd(), but the worker learns of it only with the next pl_cmd(): nobody waits for this one. */
+/* As pl_cmd(), but the worker learns of it only with the next pl_cmd(): nobody waits for it. */
 int pl_cmd_quiet(uint32_t worker, const struct sd_cmd *cmd);
 
 /* ---- blocking with SO_RCVTIMEO and SO_SNDTIMEO ---- */

@@ -30,7 +30,7 @@ struct pl_real {
 };
 extern struct pl_real real;
 
-/* A system call past all wrappers: pl_sys(SYS_read, fd, buf, n). libc's syscall() is a wrapper, too. */
+/* A system call past all wrappers, syscall() being one: pl_sys(SYS_read, fd, buf, n). */
 #define pl_sys(...) PL_SYS_PAD(__VA_ARGS__, 0, 0, 0, 0, 0, 0, 0)
 #define PL_SYS_PAD(nr, a, b, c, d, e, f, ...) \
 	real.syscall((long)(nr), (long)(a), (long)(b), (long)(c), (long)(d), (long)(e), (long)(f))

@@ -3,8 +3,8 @@
  * The engine's half of a slot counts only while its generation is the program's; before
  * SD_OP_ATTACH was handled the socket looks like any unconnected one.
  * Holds:   S1 pending: only who turns it from 0 pushes a KICK
- *          S2 the doorbell is rung once per look of the worker: by whose notice was the first, if the
- *             worker sleeps. A signal handler does not rely on a notice of the code it interrupted
+ *          S2 the doorbell is rung once per look of the worker: by whose notice was the first, if
+ *             the worker sleeps. A signal handler does not rely on a notice that it interrupted
  * Threads: any; async-signal-safe
  */
 #include <sched.h>

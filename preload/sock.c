@@ -305,7 +305,7 @@ static int sock_shutdown(int fd, uint32_t slot, int how)
 	if (pl_p(slot)->opts.type == SOCK_STREAM && st == SD_ST_CLOSE)
 		return -ENOTCONN;
 	cmd.u32[0] = (uint32_t)how;
-	if (st == SD_ST_LISTEN || st == SD_ST_SYN_SENT) {	/* back to unconnected, nothing is shut */
+	if (st == SD_ST_LISTEN || st == SD_ST_SYN_SENT) {	/* back to unconnected, not shut */
 		if (how == SHUT_WR)
 			return 0;
 		if (ld_rlx(&pl_p(slot)->flags) & SD_P_HYBRID)

@@ -62,7 +62,7 @@ void pl_txmem_get(struct pl_txmem *t)
 {
 	*t = (struct pl_txmem){ .m = { .seg = &pl.seg } };
 	t->locked = shm_trylock(&pl.mag_lock, pl_self());
-	t->m.mag = t->locked ? &pl.mag : &t->tmp;
+	t->m.mag = t->locked ? shm_proc_magazine(pl.proc) : &t->tmp;
 }
 
 void pl_txmem_put(struct pl_txmem *t)

@@ -114,6 +114,17 @@ void shm_magazine_flush(const struct shm_seg *seg, struct shm_magazine *mag)
 	mag->bits = 0;
 }
 
+void shm_magazine_reap(const struct shm_seg *seg, struct sd_proc *p)
+{
+	struct shm_magazine mag = *shm_proc_magazine(p);
+
+	*shm_proc_magazine(p) = (struct shm_magazine){ 0 };
+	if (mag.word >= CHUNK_WORDS)
+		return;
+	mag.bits = usable(mag.word, mag.bits);
+	shm_magazine_flush(seg, &mag);
+}
+
 uint32_t shm_pchunk_free_cnt(const struct shm_seg *seg)
 {
 	uint32_t i, n = 0;

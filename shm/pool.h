@@ -33,6 +33,14 @@ void shm_pchunk_free(const struct shm_seg *seg, uint32_t chunk);
 void shm_pchunk_put(const struct shm_seg *seg, struct shm_magazine *mag, uint32_t chunk);
 /* Give the magazine's rest back (thread exit, fork child with a copied magazine just zeroes it). */
 void shm_magazine_flush(const struct shm_seg *seg, struct shm_magazine *mag);
+/* The process's own, in its struct sd_proc. */
+static inline struct shm_magazine *shm_proc_magazine(struct sd_proc *p)
+{
+	static_assert(sizeof(struct shm_magazine) == sizeof(p->mag), "same");
+	return (struct shm_magazine *)p->mag;
+}
+/* Engine: give back what a dead process's magazine held; nothing in it is trusted. */
+void shm_magazine_reap(const struct shm_seg *seg, struct sd_proc *p);
 /* Number of free chunks / slots in the bitmap, magazines not counted (for tests and show). */
 uint32_t shm_pchunk_free_cnt(const struct shm_seg *seg);
 

@@ -367,7 +367,8 @@ struct sd_proc {
 	uint32_t gen;			/* of this process index; writer: engine */
 	uint32_t hi_fd;			/* highest fd ever entered + 1 */
 	uint32_t rsv;
-	uint64_t pad[6];
+	uint64_t mag[2];		/* its struct shm_magazine: here so that it outlives it */
+	uint64_t pad[4];
 	uint8_t page_pad[4096 - 64];
 	sd_ofd fds[SD_FDS];
 	struct { struct sd_cmd_ring r; uint8_t pad[4096 - 128]; } rings[SD_MAX_WORKERS];

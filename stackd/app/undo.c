@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* app/undo.c - what a dead process leaves behind
  * In this order: locks that its threads held, subscriptions that name its mailboxes, its open table
- * (a slot whose last reference this was is closed as close() would), its mailboxes. Everything here
- * reads memory that the process could write: indices go through the checked accessors, loops are
+ * (a slot whose last reference this was is closed as close() would), its chunks, its mailboxes. Everything
+ * here reads memory that the process could write: indices go through the checked accessors, loops are
  * bounded by the tables' sizes, and the worst a lie can do is to close or leak a socket of the same
  * family; a leak ends with the family.
  * Threads: worker 0, after all workers have stopped taking the process's commands
@@ -105,6 +105,7 @@ void app_undo(struct stack *st, struct app_proc *p)
 
 	slots_release(st, p);
 	shm_opentab_undo(&st->segs[p->seg], p->idx, last_ref, &l);
+	shm_magazine_reap(&st->segs[p->seg], shm_proc(&st->segs[p->seg], p->idx));
 	mboxes_free(st, p);
 }
 

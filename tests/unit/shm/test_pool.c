@@ -188,3 +188,25 @@ Test(pool, engine_slots)
 	cr_expect_eq(shm_eslot_alloc(&p), SD_SLOTS - 1);
 	shm_epool_fini(&p);
 }
+
+/* A dead process's magazine comes back; what it wrote there is not believed. */
+Test(pool, magazine_of_the_dead)
+{
+	struct shm_seg s = seg_new();
+	struct sd_proc *p = shm_proc(&s, 3);
+	struct shm_magazine *m = shm_proc_magazine(p);
+	uint32_t all;
+
+	shm_pool_init(&s);
+	all = shm_pchunk_free_cnt(&s);
+	cr_assert_neq(shm_pchunk_alloc(&s, m), 0);
+	cr_assert_lt(shm_pchunk_free_cnt(&s), all - 1);
+	shm_magazine_reap(&s, p);
+	cr_assert_eq(shm_pchunk_free_cnt(&s), all - 1);
+	cr_assert_eq(m->bits, 0);
+	*m = (struct shm_magazine){ .bits = ~0ull, .word = SD_CHUNKS };
+	shm_magazine_reap(&s, p);
+	*m = (struct shm_magazine){ .bits = 1, .word = 0 };	/* chunk 0 is nobody's */
+	shm_magazine_reap(&s, p);
+	cr_assert_eq(shm_pchunk_free_cnt(&s), all - 1);
+}
