@@ -28,6 +28,7 @@ struct sc {
 	bool arp_waits;
 	struct sc_seg got[SC_OUT];
 	unsigned got_cnt, got_at;
+	bool forget;			/* do not record */
 	uint32_t isn;			/* ours */
 	uint16_t peer_port;
 	bool ts;			/* the peer sends timestamps */
