@@ -208,7 +208,6 @@ static unsigned end_bad(struct engine *eng)
 	for (uint32_t i = 1; c->bad_cnt && i < CTL_CONNS; i++) {
 		if (c->conn[i].state == CONN_FREE || !c->conn[i].bad)
 			continue;
-		snmp_inc(&eng->w[0]->st, SNMP_App_SessionsEnded);
 		conn_refuse(eng, i, -EPROTO, "the program broke the shared-memory contract");
 		n++;
 	}

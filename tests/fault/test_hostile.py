@@ -1,0 +1,178 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""A program that writes whatever it likes into its segment: the engine lives, others are served."""
+import mmap
+import os
+import random
+import socket
+import struct
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+import stk                                                                    # noqa: E402
+
+PY = "/usr/bin/python3" if os.path.exists("/usr/bin/python3") else sys.executable
+
+# Places in the program-written memfd, as include/stackd/abi.h lays it out.
+MIB = 1 << 20
+DIRTY, SLOTMAP, CHUNKMAP, PROCS = 128, 8192, 73728, 2 * MIB
+PROC_STRIDE, FDS, RINGS, RING_STRIDE, ENTRIES = 16 * MIB, 4096, 4096 + 8 * MIB, 69632, 1024
+MBOXES = PROCS + 1024 * PROC_STRIDE
+ACCEPTS = MBOXES + 4096 * 136 * 1024
+SLOTS = -(-(ACCEPTS + 4096 * 68 * 1024) // (2 * MIB)) * 2 * MIB
+SLOT_SIZE, SLOT_CNT = 256, 1 << 20
+CHUNKS = -(-(SLOTS + SLOT_CNT * SLOT_SIZE) // (2 * MIB)) * 2 * MIB
+OPS = 12
+ATTACH, BIND, LISTEN, CONNECT = 11, 2, 3, 4
+LOOPBACK = bytes(10) + b"\xff\xff" + socket.inet_aton(stk.STACK)
+
+
+class Hostile:
+    """Attaches by hand, without the shim."""
+
+    def __init__(self, d):
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.sock.settimeout(stk.HANG)
+        self.sock.connect(os.path.join(d.run_dir, "stackd.sock"))
+        self.sock.send(struct.pack("IIHHI32s", 1, 48, 1, 0, 0, b"hostile"))
+        msg, fds, _, _ = socket.recv_fds(self.sock, 4096, 64)
+        kind, _, self.proc, self.gen, self.workers = struct.unpack_from("IIIII", msg)
+        stk.check(kind == 2, f"HELLO was answered by {kind}")
+        self.fds = fds
+        self.bells = fds[3:3 + self.workers]
+        size = os.fstat(fds[2]).st_size
+        self.m = mmap.mmap(fds[2], size, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
+        self.pos = [0] * self.workers
+
+    def check_read_only(self):
+        for fd in self.fds[:2]:
+            try:
+                mmap.mmap(fd, 4096, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
+            except PermissionError:
+                continue
+            raise stk.Failed("what the engine writes can be mapped writable")
+
+    def command(self, worker, op, slot, gen=1, addr=LOOPBACK, port=0, u32=(0, 0, 0), mbox=0, rseq=0):
+        at = PROCS + self.proc * PROC_STRIDE + RINGS + worker * RING_STRIDE
+        pos = self.pos[worker]
+        entry = struct.pack("<IHHIIII16sHHIII8s", pos + 1, op, 0, slot, gen, mbox, rseq, addr, port, 0,
+                            *u32, b"reno\0\0\0\0")
+        self.m[at + 128 + pos % ENTRIES * 64:at + 128 + pos % ENTRIES * 64 + 64] = entry
+        self.pos[worker] = pos + 1 & 0xffffffff
+        word = DIRTY + worker * 128 + self.proc // 64 * 8
+        self.m[word:word + 8] = struct.pack("<Q", 1 << self.proc % 64)
+
+    def ring(self):
+        for fd in self.bells:
+            os.write(fd, struct.pack("Q", 1))
+
+    def gone(self):
+        """Has the engine hung up?"""
+        try:
+            self.sock.setblocking(False)
+            while self.sock.recv(4096):
+                pass
+            return True
+        except BlockingIOError:
+            return False
+        except ConnectionError:
+            return True
+
+    def close(self):
+        self.m.close()
+        self.sock.close()
+        for fd in self.fds:
+            os.close(fd)
+
+
+def number(rnd):
+    return rnd.choice((0, 1, 2, 3, rnd.randrange(64), 1 << 19, (1 << 20) - 1, 1 << 20, 0xffffffff,
+                       rnd.randrange(1 << 32)))
+
+
+def plausible_slot(rnd, h):
+    """A slot that ATTACH takes: generation, family, type, protocol."""
+    slot = rnd.randrange(1, 32)
+    at = SLOTS + slot * SLOT_SIZE
+    gen = rnd.randrange(1, 4)
+    h.m[at:at + 4] = struct.pack("<I", gen)
+    h.m[at + 192:at + 196] = rnd.choice((b"\2\1\6\3", b"\2\2\x11\3"))
+    return slot, gen
+
+
+def one_step(rnd, h):
+    worker = rnd.randrange(h.workers)
+    what = rnd.random()
+    if what < .5:
+        slot, gen = plausible_slot(rnd, h)
+        h.command(worker if rnd.random() < .2 else 0, ATTACH, slot, gen)
+        for op in rnd.sample((BIND, LISTEN, CONNECT, 1, 5, 6, 7, 8, 9, 10), 4):
+            h.command(worker if rnd.random() < .3 else 0, op, slot, gen,
+                      port=rnd.choice((0, 8000, 9000, 65535)), u32=(number(rnd), number(rnd), number(rnd)),
+                      mbox=rnd.choice((0, 1, 2, number(rnd))))
+    elif what < .8:
+        h.command(worker, rnd.randrange(OPS + 2), number(rnd), number(rnd), rnd.randbytes(16),
+                  rnd.randrange(65536), (number(rnd), number(rnd), number(rnd)), number(rnd), number(rnd))
+    else:
+        area, size = rnd.choice(((0, 4736), (SLOTMAP, 65536), (CHUNKMAP, 4096),
+                                 (PROCS + h.proc * PROC_STRIDE + FDS, 4096),
+                                 (PROCS + h.proc * PROC_STRIDE + RINGS, RING_STRIDE),
+                                 (MBOXES + 136 * 1024, 136 * 1024), (ACCEPTS, 68 * 1024),
+                                 (SLOTS, 64 * SLOT_SIZE), (SLOTS, SLOT_CNT * SLOT_SIZE)))
+        at = area + rnd.randrange(size - 64)
+        h.m[at:at + 64] = rnd.randbytes(64)
+    if rnd.random() < .2:
+        h.ring()
+
+
+def serves(d):
+    p = d.stackrun([PY, "-m", "http.server", "--bind", stk.STACK, "--directory", d.dir, "8123"])
+    stk.wait_port(stk.STACK, 8123)
+    d.stop(p)
+
+
+@stk.test(*stk.workers(1, 2))
+def scribbler(workers):
+    """40 programs that each write 500 times where and what they like, from a seed."""
+    rnd = random.Random(4711 + workers)
+    with stk.stackd(workers=workers) as d:
+        ended = 0
+        for _ in range(40):
+            h = Hostile(d)
+            h.check_read_only()
+            for _ in range(500):
+                one_step(rnd, h)
+            h.ring()
+            d.show("workers")
+            d.alive()
+            ended += h.gone()
+            h.close()
+        app = d.show("snmp")["snmp"]["App"]
+        stk.check(app["Commands"] > 1000 and app["BadCommands"] > 100 and ended > 0,
+                  f"commands were not looked at: {ended} {app}")
+        serves(d)
+        stk.wait_for("no program is left", lambda: not d.show("programs")["programs"])
+        d.wait_clean()
+
+
+@stk.test()
+def full_eventfd():
+    """A program that fills the counter of its mailbox's eventfd does not make a worker wait."""
+    with stk.stackd() as d:
+        h = Hostile(d)
+        for fd in h.fds[3 + h.workers:]:
+            os.set_blocking(fd, False)
+            os.write(fd, struct.pack("Q", (1 << 64) - 2))
+            os.set_blocking(fd, True)
+        at = MBOXES + 136 * 1024
+        for _ in range(50):
+            h.m[at:at + 4] = struct.pack("<I", 2)          # ARMED: every answer wakes
+            h.command(0, BIND, 1, 1, mbox=1, rseq=1)
+            h.ring()
+        serves(d)
+        h.close()
+        d.wait_clean()
+
+
+if __name__ == "__main__":
+    stk.main()
