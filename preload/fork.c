@@ -187,6 +187,7 @@ static void child_switch(const struct place *c)
 	pl_proc_take(&c->r, c->fds);
 	fork_lock = 0;
 	pl_attach_child();
+	pl_stdio_fork_child();
 	pl_wait_fork_child();
 	pl_epoll_fork_child();
 }

@@ -81,6 +81,7 @@ void pl_attach_prefork(void);
 extern uint32_t pl_attach_failed;
 /* In a fork child: locks of attach.c that another thread of the parent held. */
 void pl_attach_child(void);
+void pl_stdio_fork_child(void);
 struct sd_ctl_hello_r;
 void pl_proc_take(const struct sd_ctl_hello_r *r, const int *fds);
 /* While fds are being received or moved, the soft NOFILE limit is lifted, so that the shim's own do

@@ -34,6 +34,7 @@ Test(calls, nothing_else_is_exported)
 #define PL_CALL(ret, name, params, args) #name,
 #include "preload/calls.def"
 #undef PL_CALL
+		"dprintf", "__dprintf_chk",	/* their v twins are the ones called */
 	};
 	FILE *p = popen("nm -D --defined-only build/libstackd.so", "r");
 	char line[256], name[128];

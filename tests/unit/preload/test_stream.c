@@ -266,3 +266,28 @@ Test(stream, splice_both_ways)
 	close(sv[0]);
 	cr_assert_eq(splice(sv[1], NULL, pp[1], NULL, 100, 0), 0);
 }
+
+Test(stream, stdio)
+{
+	char line[64];
+	int sv[2], low;
+	FILE *f;
+
+	mock_pair(sv);
+	f = fdopen(sv[0], "w");
+	cr_assert_not_null(f);
+	cr_assert_eq(fileno(f), sv[0]);
+	cr_assert_gt(fprintf(f, "line %d\n", 1), 0);
+	cr_assert_eq(fflush(f), 0);
+	cr_assert_eq(dprintf(sv[0], "two\n"), 4);
+	cr_assert_eq(fclose(f), 0);
+	cr_assert_eq(pl_fd_slot(sv[0]), 0);
+	low = open("/dev/null", O_RDONLY);	/* the number is the kernel's again */
+	cr_assert_eq(read(low, line, 1), 0);
+	f = fdopen(sv[1], "r");
+	cr_assert_str_eq(fgets(line, sizeof(line), f), "line 1\n");
+	cr_assert_str_eq(fgets(line, sizeof(line), f), "two\n");
+	cr_assert_null(fgets(line, sizeof(line), f));
+	cr_assert(feof(f));
+	cr_assert_eq(fclose(f), 0);
+}
