@@ -181,6 +181,13 @@ void sock_listen(struct stack *st, const struct sock_cmd *c, uint32_t bound)
 
 /* ---- worker 0: down ---- */
 
+/* The port is free when close() was called, not when the last worker has heard of it. */
+static void port_let_go(struct stack *st, struct sock_listener *l)
+{
+	sock_bound_put(st, l->bound);
+	l->bound = 0;
+}
+
 static void listener_end(struct stack *st, uint32_t listener, enum sock_listener_life how)
 {
 	struct sock_listener *l = listener_at(st, listener);
@@ -189,14 +196,18 @@ static void listener_end(struct stack *st, uint32_t listener, enum sock_listener
 	if (!l)
 		return;
 	if (l->live != SOCK_L_LIVE) {
-		if (how > l->live)
+		if (how > l->live) {
 			l->live = (uint8_t)how;
+			port_let_go(st, l);
+		}
 		return;
 	}
 	e = sock_slot_e(st, l->id);
 	if (e)
 		st_rel(&e->state, SD_ST_CLOSE);
 	l->live = (uint8_t)how;
+	if (how == SOCK_L_CLOSING)
+		port_let_go(st, l);
 	tell_all(st, SMSG_LISTEN_DEL, listener);	/* the record may be gone after this */
 }
 
@@ -226,7 +237,8 @@ static void listener_gone(struct stack *st, uint32_t listener, struct sock_liste
 		st->up->event(st, old.id, SD_EV_IN | SD_EV_HUP | SD_EV_RDHUP);
 		return;
 	}
-	sock_bound_put(st, old.bound);
+	if (old.bound)
+		sock_bound_put(st, old.bound);
 	sock_slot_free(st, old.id);
 }
 

@@ -107,6 +107,27 @@ Test(listen, full_rings_between_workers)
 	sx_fini();
 }
 
+/* close(), then bind() and listen() on the same port while the other workers have not yet heard of
+ * the first: as on Linux, the port is free. */
+Test(listen, port_is_free_at_close)
+{
+	struct sock_id id;
+
+	start(3);
+	id = bound_slot(AF_INET, 0, 80, 0);
+	listen_on(id, 5);
+	sx_pump();
+	sock_listen_close(&sx.h->st[0], listener_of(id));
+	id = bound_slot(AF_INET, 0, 80, 0);
+	listen_on(id, 5);
+	sx_pump();
+	cr_assert_eq(sx.replies, 2u);
+	cr_assert_eq(sx.reply.err, 0);
+	for (unsigned w = 0; w < 3; w++)
+		cr_assert_eq(lookup(w, SX_B, 80, 9), listener_of(id));
+	sx_fini();
+}
+
 Test(listen, best_match)
 {
 	struct sock_id any4, any6, exact, six;
