@@ -37,6 +37,7 @@ class Hostile:
         self.sock.send(struct.pack("IIHHI32s", 1, 48, 1, 0, 0, b"hostile"))
         msg, fds, _, _ = socket.recv_fds(self.sock, 4096, 64)
         kind, _, self.proc, self.gen, self.workers = struct.unpack_from("IIIII", msg)
+        self.mbox = struct.unpack_from("I", msg, 32)[0]
         stk.check(kind == 2, f"HELLO was answered by {kind}")
         self.fds = fds
         self.bells = fds[3:3 + self.workers]
@@ -164,11 +165,14 @@ def full_eventfd():
             os.set_blocking(fd, False)
             os.write(fd, struct.pack("Q", (1 << 64) - 2))
             os.set_blocking(fd, True)
-        at = MBOXES + 136 * 1024
-        for _ in range(50):
+        at = MBOXES + h.mbox * 136 * 1024
+        slot, gen = plausible_slot(random.Random(1), h)
+        h.command(0, ATTACH, slot, gen)
+        for i in range(50):
             h.m[at:at + 4] = struct.pack("<I", 2)          # ARMED: every answer wakes
-            h.command(0, BIND, 1, 1, mbox=1, rseq=1)
+            h.command(0, BIND, slot, gen, port=9000, mbox=h.mbox, rseq=i + 1)
             h.ring()
+        stk.wait_for("wakes", lambda: d.show("snmp")["snmp"]["App"]["Wakes"] >= 50)
         serves(d)
         h.close()
         d.wait_clean()
