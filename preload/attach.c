@@ -198,8 +198,9 @@ static int map_info(int fd)
 	return 0;
 }
 
-/* @fds: info, RO, RW, doorbells, eventfds, as CTL_HELLO_R says. All are ours to keep or close. */
-static int take_hello(const struct sd_ctl_hello_r *r, int *fds, unsigned nfds)
+/* @fds: info, RO, RW, doorbells, eventfds, as CTL_HELLO_R says. All are ours to keep or close.
+ * @cloned: the open table is that of the image before exec. */
+static int take_hello(const struct sd_ctl_hello_r *r, int *fds, unsigned nfds, bool cloned)
 {
 	int err;
 
@@ -218,6 +219,8 @@ static int take_hello(const struct sd_ctl_hello_r *r, int *fds, unsigned nfds)
 	pl.seg.id = r->seg;
 	for (int i = 0; i < 3; i++)
 		real.close(fds[i]);
+	if (cloned)
+		pl_exec_forget(shm_proc(&pl.seg, r->proc));
 	pl_proc_take(r, fds + 3);
 	return 0;
 }
@@ -244,7 +247,7 @@ static int attach_locked(const char *dir)
 		err = -EPROTO;
 	if (!err) {
 		pl.ctl_fd = ctl;
-		err = take_hello(&resp.r, fds, nfds);
+		err = take_hello(&resp.r, fds, nfds, false);
 	}
 	if (err) {
 		pl.ctl_fd = -1;
@@ -253,6 +256,54 @@ static int attach_locked(const char *dir)
 		real.close(ctl);
 	}
 	return err;
+}
+
+static int reattach_locked(int old)
+{
+	struct sd_ctl_hello req = {
+		.h = { CTL_REATTACH, sizeof(req) }, .major = SD_ABI_MAJOR, .minor = SD_ABI_MINOR,
+	};
+	union { struct sd_ctl_hello_r r; struct sd_ctl_error e; } resp;
+	int fds[4 + SD_MAX_WORKERS + SD_CTL_EVENTFDS], err;
+	unsigned nfds = 0;
+
+	strncpy(req.comm, program_invocation_short_name, sizeof(req.comm) - 1);
+	err = exchange_raised(old, &req, sizeof(req), &resp, sizeof(resp), fds,
+			      4 + SD_MAX_WORKERS + SD_CTL_EVENTFDS, &nfds);
+	if (!err && (resp.r.h.type != CTL_REATTACH_R || !nfds))
+		err = -EPROTO;
+	if (!err) {
+		pl.ctl_fd = fds[0];
+		err = take_hello(&resp.r, fds + 1, nfds - 1, true);
+	}
+	if (err) {
+		pl.ctl_fd = -1;
+		for (unsigned i = 0; i < nfds; i++)
+			real.close(fds[i]);
+		return err;
+	}
+	pl_exec_sweep();
+	return 0;
+}
+
+void pl_attach_inherit(int ctl)
+{
+	int err, saved = errno;
+	sigset_t old;
+
+	pl_sig_block(&old);
+	shm_lock(&attach_lock, pl_self());
+	err = pl.attached ? -EEXIST : reattach_locked(ctl);
+	if (!err)
+		st_rel(&pl.attached, true);
+	/* What the image before exec held ends with its connection. */
+	real.close(ctl);
+	shm_unlock(&attach_lock, pl_self());
+	pl_sig_restore(&old);
+	if (err)
+		warn_once("stackd: %s: inherited sockets are lost (%s)\n",
+			  program_invocation_short_name, strerrordesc_np(-err));
+	errno = saved;
 }
 
 static void explain(const char *dir, int err)

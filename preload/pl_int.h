@@ -106,6 +106,28 @@ int pl_fd_dup(int fd, int cmd, int min);
  * cleared. */
 void pl_fallback(int fd, uint32_t slot);
 
+/* ---- env.c, exec.c ---- */
+
+#define PL_ENV_ADDED 3			/* variables that pl_env_make() may add */
+struct pl_env {				/* text of the added ones; lives until exec */
+	char preload[8192], inherit[64];
+};
+/* This library was preloaded, and should be in what the program runs. */
+bool pl_env_on(void);
+/* Bytes that pl_env_make() needs at @out for @envp. */
+size_t pl_env_size(char *const *envp);
+/* @ctl: control connection that the new image takes over, -1 = none. */
+void pl_env_make(struct pl_env *e, char *const *envp, int ctl, char **out);
+/* Some stackd socket would stay open through exec. */
+bool pl_exec_inherits(void);
+/* In a table cloned from the image before exec: take out all but sockets. */
+void pl_exec_forget(struct sd_proc *p);
+/* Drop the sockets that did not stay open. */
+void pl_exec_sweep(void);
+/* Take the place that the image before exec left to us on connection @ctl (taken). Early in
+ * start-up; when it fails the process attaches afresh on its first socket. */
+void pl_attach_inherit(int ctl);
+
 /* ---- sock.c, conn.c ---- */
 
 int pl_bind_auto(int fd, uint32_t slot);

@@ -4,6 +4,9 @@
  * SCM_RIGHTS. The supervisor accepts, checks credentials (SO_PEERCRED), keeps a dup and passes the
  * connection to the engine, which speaks. A program keeps its connection open for life: its hang-up
  * tells that the process died. stackctl uses the same socket and CTL_SHOW / CTL_SYSCTL.
+ * REATTACH is FORK for one who has only the connection: its answer brings the segment as well, a
+ * process index of its own with the open table cloned, and a new connection; the sender then closes
+ * the old one, which ends what the image before exec had held.
  * A message that does not parse, is of unknown type or has a wrong size is answered with CTL_ERROR
  * and -EPROTO, and the connection is closed.
  */
@@ -31,6 +34,8 @@ enum sd_ctl_type {
 	CTL_SYSCTL,		/* stackctl: struct sd_ctl_text "NAME" or "NAME=VALUE" */
 	CTL_TEXT_R,		/* struct sd_ctl_text: JSON, in parts; more = 1 until the last */
 	CTL_ERROR,		/* struct sd_ctl_error */
+	CTL_REATTACH,		/* exec'd image, on the inherited connection: struct sd_ctl_hello */
+	CTL_REATTACH_R,		/* struct sd_ctl_hello_r + fds: control connection, then as HELLO_R */
 };
 
 struct sd_ctl_head {

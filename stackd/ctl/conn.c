@@ -164,6 +164,8 @@ static void on_message(struct engine *eng, uint32_t idx, const void *msg, uint32
 		session_hello(eng, idx, msg);
 	} else if (h->type == CTL_FORK && len == sizeof(*h)) {
 		session_fork(eng, idx);
+	} else if (h->type == CTL_REATTACH && len == sizeof(struct sd_ctl_hello)) {
+		session_reattach(eng, idx, msg);
 	} else if (h->type == CTL_MBOX && len == sizeof(*h)) {
 		session_mbox(eng, idx);
 	} else if (h->type == CTL_SHOW || h->type == CTL_SYSCTL) {

@@ -58,6 +58,7 @@ struct seg_ctl {			/* a segment's control side */
 	uint64_t key;
 	uint32_t sessions;
 	uint8_t draining;
+	int ro_fd, rw_fd;		/* for REATTACH; ro_fd is the read-only copy, -1 = none yet */
 };
 
 struct ctl_state {
@@ -96,13 +97,15 @@ void conn_send_text(struct engine *eng, uint32_t idx, char *text, size_t len);
 /* ---- session.c ---- */
 void session_hello(struct engine *eng, uint32_t idx, const struct sd_ctl_hello *h);
 void session_fork(struct engine *eng, uint32_t idx);
+void session_reattach(struct engine *eng, uint32_t idx, const struct sd_ctl_hello *h);
 void session_mbox(struct engine *eng, uint32_t idx);
 /* The process is gone: detach it, retire its fds, and the segment with the last one. Takes @s. */
 void session_end(struct engine *eng, struct session *s);
 
 /* ---- seg.c ---- */
-/* A new segment, mapped and known to all workers. Return: 0, the number and the fds, or -errno. */
-int seg_open(struct engine *eng, uint16_t *ret_seg, int *ret_ro, int *ret_rw);
+/* A new segment, mapped and known to all workers. Return: 0, the number and its engine-written
+ * half's fd (the caller's to deposit and close), or -errno. */
+int seg_open(struct engine *eng, uint16_t *ret_seg, int *ret_ro);
 /* Nobody is in it any more: it is destroyed when no worker refers to it. */
 void seg_leave(struct engine *eng, uint16_t seg);
 /* Return: segments that were destroyed. */

@@ -53,7 +53,7 @@ static int make_mbox_table(struct engine *eng, uint16_t seg)
 	return 0;
 }
 
-int seg_open(struct engine *eng, uint16_t *ret_seg, int *ret_ro, int *ret_rw)
+int seg_open(struct engine *eng, uint16_t *ret_seg, int *ret_ro)
 {
 	uint16_t id = free_id(eng);
 	struct shm_seg s;
@@ -76,10 +76,9 @@ int seg_open(struct engine *eng, uint16_t *ret_seg, int *ret_ro, int *ret_rw)
 	eng->segs[id].ro = s.ro;
 	eng->segs[id].rw = s.rw;
 	st_rel(&eng->segs[id].id, id);
-	eng->ctl->seg[id] = (struct seg_ctl){ .key = ctl_new_key(eng) };
+	eng->ctl->seg[id] = (struct seg_ctl){ .key = ctl_new_key(eng), .ro_fd = -1, .rw_fd = rw };
 	*ret_seg = id;
 	*ret_ro = ro;
-	*ret_rw = rw;
 	return 0;
 out_pools:
 	for (uint32_t i = 0; i < eng->workers; i++)
@@ -122,6 +121,9 @@ static void seg_gone(struct engine *eng, void *arg)
 	eng->mbox_fd[e->seg] = NULL;
 	shm_seg_unmap(s);
 	*s = (struct shm_seg){ 0 };
+	close(eng->ctl->seg[e->seg].rw_fd);
+	if (eng->ctl->seg[e->seg].ro_fd >= 0)
+		close(eng->ctl->seg[e->seg].ro_fd);
 	ctl_drop(eng, eng->ctl->seg[e->seg].key);
 	free(e);
 }

@@ -5,7 +5,8 @@
  * and when all deposits are confirmed the answer goes out with the fds. Between the two the program
  * may hang up; its session is then ended as any other, and the grant finds its connection gone.
  * Fds that the engine keeps: doorbells (watched by the workers), mailbox eventfds (eng->mbox_fd).
- * Fds that it does not: the segment's, the child's end of its control connection.
+ * With the segment it keeps the two that a REATTACH hands out (ctl_int.h). What it does not keep:
+ * the segment's writable RO fd, the child's end of its control connection.
  */
 #include "stackd/ctl/ctl_int.h"
 
@@ -22,11 +23,11 @@ struct grant {
 	uint32_t waits;			/* deposits not answered yet */
 	int err;
 	uint32_t idx, gen;		/* who asked */
-	uint32_t type;			/* CTL_HELLO_R, CTL_FORK_R, CTL_MBOX_R */
+	uint32_t type;			/* CTL_HELLO_R, CTL_FORK_R, CTL_REATTACH_R, CTL_MBOX_R */
 	struct session *ses;		/* whose fds they are; borrowed while ses_gen holds */
-	uint32_t ses_idx, ses_gen;	/* its connection: the child's for FORK */
-	int ro_fd, rw_fd, seg_ro;	/* HELLO: ours to close; seg_ro: the read-only copy */
-	int child_fd;			/* FORK: ours to close */
+	uint32_t ses_idx, ses_gen;	/* its connection: the new one for FORK and REATTACH */
+	int ro_fd;			/* HELLO: ours to close */
+	int child_fd;			/* FORK, REATTACH: ours to close */
 	uint32_t mbox_cnt, mbox[SD_CTL_EVENTFDS];	/* new in this grant */
 };
 
@@ -39,8 +40,6 @@ static void close_fd(int fd)
 static void grant_free(struct grant *g)
 {
 	close_fd(g->ro_fd);
-	close_fd(g->rw_fd);
-	close_fd(g->seg_ro);
 	close_fd(g->child_fd);
 	free(g);
 }
@@ -54,7 +53,7 @@ static struct grant *grant_new(struct engine *eng, uint32_t idx, uint32_t type)
 	g->idx = idx;
 	g->gen = eng->ctl->conn[idx].gen;
 	g->type = type;
-	g->ro_fd = g->rw_fd = g->seg_ro = g->child_fd = -1;
+	g->ro_fd = g->child_fd = -1;
 	return g;
 }
 
@@ -124,8 +123,8 @@ static void deposited(struct engine *eng, struct deposit *d, int err, int ro_fd)
 
 	if (err)
 		g->err = err;
-	if (d == &g->dep[0] && g->type == CTL_HELLO_R)
-		g->seg_ro = ro_fd;
+	if (d == &g->dep[0] && g->type == CTL_HELLO_R && conn_at(eng, g->ses_idx, g->ses_gen))
+		eng->ctl->seg[g->ses->seg].ro_fd = ro_fd;
 	else
 		close_fd(ro_fd);
 	if (--g->waits == 0)
@@ -190,12 +189,14 @@ static void grant_send(struct engine *eng, struct grant *g)
 	unsigned n = 0;
 
 	fill_reply(eng, g, &rep);
-	if (g->type == CTL_HELLO_R) {
-		fds[n++] = eng->info_ro_fd;
-		fds[n++] = g->seg_ro;
-		fds[n++] = g->rw_fd;
-	} else if (g->type == CTL_FORK_R) {
+	if (g->child_fd >= 0)
 		fds[n++] = g->child_fd;
+	if (g->type == CTL_HELLO_R || g->type == CTL_REATTACH_R) {
+		const struct seg_ctl *sc = &eng->ctl->seg[g->ses->seg];
+
+		fds[n++] = eng->info_ro_fd;
+		fds[n++] = sc->ro_fd;
+		fds[n++] = sc->rw_fd;
 	}
 	if (g->type != CTL_MBOX_R) {
 		memcpy(fds + n, g->ses->doorbell, g->ses->doorbells * sizeof(int));
@@ -224,11 +225,13 @@ static void grant_done(struct engine *eng, struct grant *g)
 /* Nothing was sent, or some deposits are still to be answered: then the last answer ends it. */
 static void grant_fail(struct engine *eng, struct grant *g, uint32_t idx, int err)
 {
-	if (g && g->waits)
+	bool waits = g && g->waits;
+
+	if (waits)
 		g->err = err;
 	else if (g)
 		grant_free(g);
-	if (!g || !g->waits)
+	if (!waits)
 		conn_refuse(eng, idx, err, err == -ENOSPC ? "too many program families" :
 			    "the engine is out of resources");
 }
@@ -259,20 +262,29 @@ static int start_watch(struct engine *eng, struct session *s)
 	return 0;
 }
 
+static void rename_proc(struct engine *eng, const struct session *s, const char *comm)
+{
+	struct app_proc *p = app_proc_at(&eng->w[0]->st, s->proc);
+
+	ASSERT(p);
+	memcpy(p->comm, comm, sizeof(p->comm));
+	p->comm[sizeof(p->comm) - 1] = '\0';
+}
+
 static int attach(struct engine *eng, struct grant *g, struct conn *cn, const char *comm)
 {
 	struct session *s = g->ses;
 	struct app_proc who = { .pid = cn->cred.pid, .uid = cn->cred.uid, .gid = cn->cred.gid,
 				.low_ports = cn->cred.uid == 0, .fd_key = s->key };
-	int r = seg_open(eng, &s->seg, &g->ro_fd, &g->rw_fd);
+	int r = seg_open(eng, &s->seg, &g->ro_fd);
 
 	if (r)
 		return r;
 	eng->ctl->seg[s->seg].sessions++;
 	who.seg = s->seg;
-	memcpy(who.comm, comm, sizeof(who.comm));
-	who.comm[sizeof(who.comm) - 1] = '\0';
 	r = app_attach(&eng->w[0]->st, s->seg, &who, &s->proc);
+	if (!r)
+		rename_proc(eng, s, comm);
 	if (!r)
 		r = make_doorbells(eng, s);
 	if (!r)
@@ -301,7 +313,7 @@ void session_hello(struct engine *eng, uint32_t idx, const struct sd_ctl_hello *
 	}
 	if (!r) {
 		struct keep_seg ks = { .seg = g->ses->seg };
-		int fds[2] = { g->ro_fd, g->rw_fd };
+		int fds[2] = { g->ro_fd, eng->ctl->seg[ks.seg].rw_fd };
 
 		r = deposit(eng, g, 0, eng->ctl->seg[ks.seg].key, KEEP_SEG, &ks,
 			    sizeof(ks), fds, 2);
@@ -341,7 +353,8 @@ static int make_child(struct engine *eng, struct grant *g, const struct conn *pa
 	return deposit(eng, g, 0, key, KEEP_CONN, &cred, sizeof(cred), &sv[1], 1);
 }
 
-void session_fork(struct engine *eng, uint32_t idx)
+/* Another process of the sender's family. @comm: its name, NULL = the sender's. */
+static void new_member(struct engine *eng, uint32_t idx, uint32_t type, const char *comm)
 {
 	struct conn *cn = &eng->ctl->conn[idx];
 	struct grant *g;
@@ -351,9 +364,11 @@ void session_fork(struct engine *eng, uint32_t idx)
 		conn_refuse(eng, idx, -EPROTO, "not attached");
 		return;
 	}
-	g = grant_new(eng, idx, CTL_FORK_R);
+	g = grant_new(eng, idx, type);
 	cn->state = CONN_WAITS;
 	r = g ? make_child(eng, g, cn) : -ENOMEM;
+	if (!r && comm)
+		rename_proc(eng, g->ses, comm);
 	if (!r)
 		r = make_doorbells(eng, g->ses);
 	if (!r)
@@ -364,6 +379,23 @@ void session_fork(struct engine *eng, uint32_t idx)
 		r = deposit_proc(eng, g, 1, true);
 	if (r)
 		grant_fail(eng, g, idx, r);
+}
+
+void session_fork(struct engine *eng, uint32_t idx)
+{
+	new_member(eng, idx, CTL_FORK_R, NULL);
+}
+
+void session_reattach(struct engine *eng, uint32_t idx, const struct sd_ctl_hello *h)
+{
+	const struct session *s = eng->ctl->conn[idx].ses;
+
+	if (h->major != SD_ABI_MAJOR || h->flags)
+		conn_refuse(eng, idx, -EPROTO, "the program's libstackd does not fit this stackd");
+	else if (s && eng->ctl->seg[s->seg].ro_fd < 0)
+		conn_refuse(eng, idx, -EAGAIN, "the family's segment cannot be handed out again");
+	else
+		new_member(eng, idx, CTL_REATTACH_R, h->comm);
 }
 
 void session_mbox(struct engine *eng, uint32_t idx)
