@@ -87,10 +87,10 @@ static struct wire_conf make_wire(struct sim *s)
 	if (below(s, 3) == 0)
 		c.corrupt = PICK(s, 10, 100, 1000);
 	if (below(s, 6) == 0) {
-		s->cut = true;
 		c.cut_from_us = s->now_us + below(s, 3000000);
 		c.cut_to_us = c.cut_from_us + below(s, 20000000);
 	}
+	s->arp_may_fail = c.loss || c.cut_to_us;
 	return c;
 }
 

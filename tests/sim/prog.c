@@ -227,8 +227,8 @@ static void do_close(struct sim_end *x)
 /* The connection ended in an error: legal only when somebody misbehaves. */
 static void failed(struct sim_end *x, int err)
 {
-	/* nobody answers ARP while the wire is cut, and connect() hears of it */
-	bool unreachable = err == EHOSTUNREACH && x->h->sim->cut && !x->open;
+	/* nobody answered ARP, and connect() hears of it */
+	bool unreachable = err == EHOSTUNREACH && x->h->sim->arp_may_fail && !x->open;
 
 	x->err = err;
 	x->h->errors_seen++;

@@ -101,7 +101,8 @@ struct sim_end {
 struct sim {
 	uint64_t seed, now_us;
 	uint64_t rng[2];
-	bool verbose, cut;		/* cut: the wire is partitioned for a while */
+	bool verbose;
+	bool arp_may_fail;		/* three requests in a row can be lost on this wire */
 	struct wire *wire;
 	struct sim_host host[SIM_HOSTS];
 	struct sim_end end[SIM_ENDS];
