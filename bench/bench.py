@@ -170,5 +170,5 @@ if __name__ == "__main__":
     sys.argv = out
     stk.enter_namespaces()
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
-    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", "/tmp"], check=True)
+    stk.private_tmp()
     main()

@@ -66,7 +66,7 @@ if __name__ == "__main__":
     os.environ.setdefault("STK_OUTER", str(os.getpid()))
     stk.enter_namespaces()
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
-    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", "/tmp"], check=True)
+    stk.private_tmp()
     try:
         demo()
     except KeyboardInterrupt:

@@ -74,6 +74,18 @@ def enter_namespaces():
                           "--mount-proc", sys.executable] + sys.argv)
 
 
+def private_tmp():
+    """An empty /tmp of our own; a project that lies below /tmp stays where it is."""
+    keep = os.open(ROOT, os.O_RDONLY | os.O_DIRECTORY)
+    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", "/tmp"], check=True)
+    if ROOT.startswith("/tmp/"):
+        os.makedirs(ROOT)
+        subprocess.run(["mount", "--bind", f"/proc/self/fd/{keep}", ROOT], check=True,
+                       pass_fds=[keep])
+        os.chdir(ROOT)
+    os.close(keep)
+
+
 class Stackd:
     """A daemon on a TAP, and the programs around it."""
 
@@ -295,7 +307,7 @@ def main():
     """Run the file's tests, in namespaces of their own. Arguments: parts of names to run only those."""
     enter_namespaces()
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
-    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", "/tmp"], check=True)
+    private_tmp()
     bad = 0
     for fn, kw in _tests:
         name = fn.__name__ + "".join(f"[{k}={v}]" for k, v in kw.items())
