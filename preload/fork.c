@@ -204,6 +204,20 @@ static pid_t fork_plain(pid_t (*real_fork)(void))
 	return pid;
 }
 
+/* The daemon is gone for good: the child is on the kernel's stack. */
+static pid_t fork_orphan(pid_t (*real_fork)(void))
+{
+	pid_t pid = real_fork();
+
+	if (pid == 0) {
+		st_rel(&pl_attach_failed, 1);
+		st_rel(&pl.attached, false);
+		pl_attach_child();
+		pl_stdio_fork_child();
+	}
+	return pid;
+}
+
 static pid_t fork_by(pid_t (*real_fork)(void))
 {
 	struct place child;
@@ -217,8 +231,11 @@ static pid_t fork_by(pid_t (*real_fork)(void))
 	shm_lock(&fork_lock, pl_self());
 	pl_epoll_fork_prepare();
 	err = place_ask(&child);
-	pid = err ? -1 : real_fork();
-	if (pid == 0) {
+	if (err == -ECONNRESET)
+		pid = fork_orphan(real_fork);
+	else
+		pid = err ? -1 : real_fork();
+	if (pid == 0 && !err) {
 		child_switch(&child);
 		pl_sig_restore(&old);
 		return 0;
@@ -228,9 +245,9 @@ static pid_t fork_by(pid_t (*real_fork)(void))
 
 		place_drop(&child);
 		errno = saved;
+	} else if (err != -ECONNRESET) {
+		errno = err == -EPROTO ? EAGAIN : -err;
 	}
-	if (err)
-		errno = err == -EPROTO || err == -ECONNRESET ? EAGAIN : -err;
 	pl_epoll_fork_parent();
 	shm_unlock(&fork_lock, pl_self());
 	pl_sig_restore(&old);

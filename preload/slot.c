@@ -111,6 +111,14 @@ static void notice(uint32_t worker)
 #define PUSH_YIELDS	64
 #define PUSH_SLEEPS	5000		/* of 1 ms */
 
+/* Hung up for good: the supervisor keeps the connection while an engine is being replaced. */
+static bool engine_gone(void)
+{
+	struct pollfd p = { pl.ctl_fd, 0, 0 };
+
+	return real.poll(&p, 1, 0) == 1 && (p.revents & (POLLHUP | POLLERR));
+}
+
 static int push(uint32_t worker, const struct sd_cmd *cmd)
 {
 	const struct timespec ms = { .tv_nsec = 1000000 };
@@ -122,6 +130,8 @@ static int push(uint32_t worker, const struct sd_cmd *cmd)
 			return r;
 		if (i == PUSH_YIELDS + PUSH_SLEEPS)
 			return -EAGAIN;
+		if (engine_gone())
+			return -ECONNRESET;
 		shm_cmd_notice(&pl.seg, pl.proc_idx, worker);
 		ring(worker);
 		if (i < PUSH_YIELDS)
