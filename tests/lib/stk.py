@@ -80,7 +80,7 @@ def private_tmp():
     subprocess.run(["mount", "-t", "tmpfs", "tmpfs", "/tmp"], check=True)
     if ROOT.startswith("/tmp/"):
         os.makedirs(ROOT)
-        subprocess.run(["mount", "--bind", f"/proc/self/fd/{keep}", ROOT], check=True,
+        subprocess.run(["mount", "-c", "--bind", f"/proc/self/fd/{keep}", ROOT], check=True,
                        pass_fds=[keep])
         os.chdir(ROOT)
     os.close(keep)
