@@ -186,6 +186,7 @@ static void child_switch(const struct place *c)
 	pl.ctl_fd = c->ctl;
 	pl_proc_take(&c->r, c->fds);
 	fork_lock = 0;
+	pl_popen_child();
 	pl_attach_child();
 	pl_stdio_fork_child();
 	pl_wait_fork_child();
@@ -262,10 +263,4 @@ PL_EXPORT pid_t fork(void)
 PL_EXPORT pid_t _Fork(void)
 {
 	return fork_by(real._Fork);
-}
-
-/* A function cannot return twice on a borrowed stack, so the child gets a copy of its own. */
-PL_EXPORT pid_t vfork(void)
-{
-	return fork_by(real.fork);
 }

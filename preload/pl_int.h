@@ -128,6 +128,9 @@ void pl_exec_sweep(void);
  * start-up; when it fails the process attaches afresh on its first socket. */
 void pl_attach_inherit(int ctl);
 
+/* popen.c, in a fork child: nobody in it holds the table's lock. */
+void pl_popen_child(void);
+
 /* ---- sock.c, conn.c ---- */
 
 int pl_bind_auto(int fd, uint32_t slot);

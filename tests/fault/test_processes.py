@@ -28,9 +28,12 @@ class Talk:
 
     def ask(self, text):
         self.s.sendall(text.encode() + b"\n")
+        return self.more()
+
+    def more(self):
         got = b""
         while not got.endswith(b"\n"):
-            part = self.s.recv(100)
+            part = self.s.recv(1)
             if not part:
                 return got.decode() + "(end)"
             got += part
@@ -81,6 +84,161 @@ def exec_inherits(workers, how):
         said = same(d, run)
         stk.check("second two" in said and "third three" in said, f"said {said}")
         stk.check("names True 1\nown True\n" == said[-1], f"said {said[-1]!r}")
+        d.wait_clean()
+
+
+ORDERS = ("system", "popen", "inherit", "system", "popen", "spawn", "+", "cgi", "+", "threads",
+          "closes", "limit", "next", "popen", "left_at_fork", "daemon", "system", "lower", "next",
+          "drop", "next")
+
+
+@stk.test(*stk.workers(1, 2))
+def children(workers):
+    """What servers do with children and fds; "+": one more line comes, from the child."""
+    def run(addr, on_stack):
+        p = start(d, on_stack, ["children.py", addr, "7001"])
+        a = Talk(addr, 7001)
+        said = []
+        for what in ORDERS:
+            said.append(what + ": " + (a.more() if what == "+" else a.ask(what)))
+            if what == "next":
+                a.end()
+                a = Talk(addr, 7001)
+        a.s.close()
+        p.stdout.read()
+        d.stop(p)
+        return said
+
+    with stk.stackd(workers=workers) as d:
+        said = same(d, run)
+        stk.check("+: cgi /x" in said or "cgi: cgi /x" in said, f"said {said}")
+        d.wait_clean()
+
+
+NGINX = """
+worker_processes 2;
+daemon {daemon};
+pid {d}/nginx.pid;
+error_log {d}/error.log warn;
+events {{ worker_connections 512; }}
+http {{
+    access_log off;
+    server {{ listen {addr}:80; location / {{ return 200 "{text}\\n"; }} }}
+}}
+"""
+
+
+class Nginx:
+    """nginx whose worker processes and images come and go."""
+
+    def __init__(self, d, daemon="off"):
+        self.d, self.prog, self.dir = d, stk.need("nginx"), os.path.join(d.dir, "nginx")
+        self.daemon = daemon
+        os.makedirs(self.dir)
+        os.chmod(self.dir, 0o755)
+        self.conf("one")
+        self.p = d.stackrun([self.prog, "-p", self.dir, "-e", self.dir + "/error.log",
+                             "-c", self.dir + "/nginx.conf"])
+        stk.wait_port(stk.STACK, 80)
+
+    def conf(self, text):
+        with open(self.dir + "/nginx.conf", "w") as f:
+            f.write(NGINX.format(d=self.dir, daemon=self.daemon, addr=stk.STACK, text=text))
+
+    def pid(self, name="nginx.pid"):
+        try:
+            with open(os.path.join(self.dir, name)) as f:
+                return int(f.read() or 0)
+        except FileNotFoundError:
+            return 0
+
+    def get(self):
+        return self.d.run(["curl", "-sS", "-m", "10", f"http://{stk.STACK}/"]).decode().strip()
+
+
+class Load:
+    """Requests, one connection each, two at a time, until told to stop; a failed one is remembered."""
+
+    def __init__(self, d):
+        self.d, self.stop_file = d, os.path.join(d.dir, "stop")
+        script = (f"while [ ! -e {self.stop_file} ]; do "
+                  f"curl -sS -m 10 -H 'Connection: close' http://{stk.STACK}/ || echo failed; done")
+        self.ps = [d.start(["sh", "-c", script], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+                   for _ in range(2)]
+
+    def end(self, at_least):
+        open(self.stop_file, "w").close()
+        got = b"".join(p.communicate(timeout=stk.HANG)[0] for p in self.ps).split(b"\n")
+        os.unlink(self.stop_file)
+        bad = [x for x in got if x not in (b"one", b"two", b"")]
+        stk.check(not bad, f"{len(bad)} of {len(got)} requests failed: {bad[:3]}")
+        stk.check(len(got) >= at_least, f"only {len(got)} requests")
+
+
+@stk.test(*stk.workers(1, 2))
+def nginx_reload(workers):
+    """nginx -s reload three times under load: no request fails."""
+    with stk.stackd(workers=workers) as d:
+        n = Nginx(d)
+        load = Load(d)
+        for text in ("two", "one", "two"):
+            n.conf(text)
+            n.p.send_signal(signal.SIGHUP)
+            stk.wait_for("the new configuration answers", lambda: n.get() == text)
+        load.end(20)
+        d.stop(n.p, signal.SIGQUIT)
+        d.wait_clean()
+
+
+@stk.test(*stk.workers(1, 2))
+def nginx_upgrade(workers):
+    """Binary upgrade under load: USR2 starts a new image with the listener inherited, QUIT ends the old
+    one when its requests are done. No request fails."""
+    with stk.stackd(workers=workers) as d:
+        n = Nginx(d, "on")              # as it refuses to upgrade under the parent that started it
+        n.p.wait(stk.HANG)
+        load = Load(d)
+        n.conf("two")
+        old = n.pid()
+        os.kill(old, signal.SIGUSR2)
+        new = stk.wait_for("the new master's pid", lambda: n.pid() not in (0, old) and n.pid())
+        stk.wait_for("the new image answers", lambda: n.get() == "two")
+        os.kill(old, signal.SIGQUIT)
+        stk.wait_for("the old image ends", lambda: not any(
+            p["pid"] == old for p in d.show("programs")["programs"]))
+        for _ in range(20):
+            stk.check(n.get() == "two", "the old image still answers")
+        load.end(20)
+        stk.check(any(p["pid"] == new for p in d.show("programs")["programs"]),
+                  f"new master {new} is not attached: {d.show('programs')}")
+        os.kill(new, signal.SIGQUIT)
+        d.wait_clean()
+
+
+@stk.test()
+def redis_bgsave():
+    """Children that save while clients write; the data is what was written."""
+    with stk.stackd() as d:
+        cli, server = stk.need("redis-cli"), stk.need("redis-server")
+        p = d.stackrun([server, "--bind", stk.STACK, "--port", "6379", "--dir", d.dir, "--save", "",
+                        "--protected-mode", "no"])
+        stk.wait_port(stk.STACK, 6379)
+        to = [cli, "-h", stk.STACK]
+        bench = d.start([stk.need("redis-benchmark"), "-h", stk.STACK, "-q", "-t", "set", "-n",
+                         "60000", "-r", "1000", "-d", "100"])
+        for i in range(3):
+            d.run([*to, "set", "mark", str(i)])
+            before = int(d.run([*to, "lastsave"]))
+            d.run([*to, "bgsave"])
+            stk.wait_for("the child has saved", lambda: b"rdb_bgsave_in_progress:0" in
+                         d.run([*to, "info", "persistence"]), 30)
+            info = d.run([*to, "info", "persistence"]).decode()
+            stk.check("rdb_last_bgsave_status:ok" in info, info)
+            stk.check(int(d.run([*to, "lastsave"])) >= before, "no save")
+        stk.check(bench.wait(60) == 0, "redis-benchmark failed")
+        with open(os.path.join(d.dir, "dump.rdb"), "rb") as f:
+            stk.check(b"mark" in f.read(), "the dump lacks what was set")
+        d.stop(p)
         d.wait_clean()
 
 
