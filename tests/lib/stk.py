@@ -128,6 +128,8 @@ class Stackd:
         return self.start([os.path.join(PLAIN, "stackrun"), "--run-dir", self.run_dir, *args], **kw)
 
     def start(self, args, **kw):
+        """Start a program, leader of a process group: some end theirs with kill(0)."""
+        kw.setdefault("start_new_session", True)
         kw.setdefault("stdout", self.log)
         kw.setdefault("stderr", self.log)
         kw.setdefault("stdin", subprocess.DEVNULL)
@@ -197,9 +199,9 @@ class Stackd:
 
     def close(self):
         for p in self.procs:
-            if p.poll() is None:
-                p.kill()
-                p.wait()
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(p.pid, signal.SIGKILL)
+            p.wait()
         if self.proc.poll() is None:
             self.proc.terminate()
             try:
