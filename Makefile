@@ -150,8 +150,17 @@ soak: deps
 	$(SUB) -s tests
 	$(RUN) soak
 
+$(B)/bench/micro-%: $(B)/obj/bench/micro/%.o $(B)/libstackcore.a
+	@mkdir -p $(@D)
+	$(CC) $(LDSAN) -o $@ $^
+
+MICRO_BINS := $(patsubst bench/micro/%.c,$(B)/bench/micro-%,$(wildcard bench/micro/*.c))
+
+.PHONY: bench-bins
+bench-bins: all $(MICRO_BINS)
+
 bench: deps
-	$(SUB) -s all
+	$(SUB) -s bench-bins
 	@python3 bench/bench.py -o build/bench.json
 
 run: deps-run

@@ -142,6 +142,9 @@ def main():
         ns = veth(d)
         sides = [Side(d, ns), Side(d)]
         cc = open("/proc/sys/net/ipv4/tcp_congestion_control").read().strip()
+        if not args.names:
+            micro = os.path.join(stk.BUILD, "bench", "micro-kernel_fd")
+            print(d.run([micro], on_stack=True).decode())
         print(f"medians of {args.rounds} rounds; the kernel uses {cc}, stackd NewReno\n")
         print(f"{'':16} {'kernel req/s':>13} {'stackd req/s':>13} {'ratio':>6}   "
               f"{'kernel µs CPU':>13} {'stackd µs CPU':>13} {'ratio':>6}")
