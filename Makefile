@@ -84,7 +84,13 @@ $(foreach r,$(UNIT_ROOMS),$(eval $(call unit_rule,$(r))))
 STRESS_BINS := $(patsubst tests/stress/%.c,$(B)/tests/stress-%,$(wildcard tests/stress/*.c))
 FUZZ_BINS   := $(patsubst tests/fuzz/fuzz_%.c,$(B)/tests/fuzz-%,$(wildcard tests/fuzz/fuzz_*.c))
 SIM_BIN     := $(if $(wildcard tests/sim/*.c),$(B)/tests/sim)
-TEST_BINS   := $(UNIT_BINS) $(STRESS_BINS) $(FUZZ_BINS) $(SIM_BIN)
+# Programs that run on stackd in tests/fault: always plain, like the shim.
+FAULT_BINS  := $(if $(SAN),,$(patsubst tests/fault/%.c,$(B)/tests/%,$(wildcard tests/fault/*.c)))
+TEST_BINS   := $(UNIT_BINS) $(STRESS_BINS) $(FUZZ_BINS) $(SIM_BIN) $(FAULT_BINS)
+
+$(FAULT_BINS): $(B)/tests/%: $(B)/obj/tests/fault/%.o $(B)/libstackcore.a
+	@mkdir -p $(@D)
+	$(CC) $(LDSAN) -o $@ $^ -lpthread
 
 $(STRESS_BINS): $(B)/tests/stress-%: $(B)/obj/tests/stress/%.o $(B)/libstackcore.a
 	@mkdir -p $(@D)

@@ -112,7 +112,7 @@ class Stackd:
 
     def logs(self):
         self.log.flush()
-        with open(self.log.name) as f:
+        with open(self.log.name, errors="replace") as f:
             return f.read()[-6000:]
 
     def show(self, topic):
