@@ -52,7 +52,7 @@ static int install(uint32_t slot, uint32_t gen, int family, int flags)
 		return -EMFILE;
 	}
 	or_sc(&p->flags, SD_P_PLACEHOLD | (flags & SOCK_NONBLOCK ? SD_P_NONBLOCK : 0));
-	pl_fd_enter(fd, slot);
+	pl_fd_enter_own(fd, slot);
 	return fd;
 }
 

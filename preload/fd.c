@@ -157,6 +157,12 @@ void pl_fd_enter(int fd, uint32_t slot)
 	shm_ofd_set(pl.proc, fd, SD_OFD(SD_OFD_SOCK, slot, ld_rlx(&pl_p(slot)->gen)));
 }
 
+void pl_fd_enter_own(int fd, uint32_t slot)
+{
+	shm_slot_own(&pl.seg, slot);
+	shm_ofd_set(pl.proc, fd, SD_OFD(SD_OFD_SOCK, slot, ld_rlx(&pl_p(slot)->gen)));
+}
+
 void pl_slot_drop(uint32_t slot)
 {
 	struct sd_cmd cmd = pl_cmd_for(slot, SD_OP_CLOSE);

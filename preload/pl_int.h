@@ -97,6 +97,8 @@ void pl_sig_restore(const sigset_t *old);
 
 /* Enter a fresh socket @fd: one more reference for @slot. */
 void pl_fd_enter(int fd, uint32_t slot);
+/* Enter @fd as the first and only reference of a slot that this thread has claimed. */
+void pl_fd_enter_own(int fd, uint32_t slot);
 /* One reference less; closes the slot when it was the last. */
 void pl_slot_drop(uint32_t slot);
 /* close() without the check for the shim's own fds. Return: as close(), or -errno. */

@@ -34,6 +34,14 @@ void shm_slot_get(const struct shm_seg *seg, uint32_t slot)
 		add_sc(&sp->refs, 1);
 }
 
+void shm_slot_own(const struct shm_seg *seg, uint32_t slot)
+{
+	struct sd_slot_p *sp = shm_slot_p(seg, slot);
+
+	if (sp)
+		st_rlx(&sp->refs, 1);
+}
+
 bool shm_slot_put(const struct shm_seg *seg, uint32_t slot)
 {
 	struct sd_slot_p *sp = shm_slot_p(seg, slot);
@@ -46,7 +54,7 @@ bool shm_slot_put(const struct shm_seg *seg, uint32_t slot)
 }
 
 /* Entries that may be in use; hi_fd is program-written. */
-static int table_len(const struct sd_proc *p)
+int shm_opentab_len(const struct sd_proc *p)
 {
 	uint32_t hi = ld_acq(&p->hi_fd);
 
@@ -61,7 +69,7 @@ void shm_opentab_clone(const struct shm_seg *seg, uint32_t from, uint32_t to)
 
 	if (!src || !dst)
 		return;
-	n = table_len(src);
+	n = shm_opentab_len(src);
 	for (fd = 0; fd < n; fd++) {
 		o = shm_ofd_get(src, fd);
 		if (!o)
@@ -72,20 +80,29 @@ void shm_opentab_clone(const struct shm_seg *seg, uint32_t from, uint32_t to)
 	}
 }
 
+bool shm_opentab_undo_one(const struct shm_seg *seg, uint32_t proc, int fd, uint32_t *ret_slot,
+			  uint32_t *ret_gen)
+{
+	struct sd_proc *p = shm_proc(seg, proc);
+	sd_ofd o = p ? shm_ofd_take(p, fd) : 0;
+
+	if (SD_OFD_KIND(o) != SD_OFD_SOCK || !shm_slot_put(seg, SD_OFD_IDX(o)))
+		return false;
+	*ret_slot = SD_OFD_IDX(o);
+	*ret_gen = SD_OFD_GEN(o);
+	return true;
+}
+
 void shm_opentab_undo(const struct shm_seg *seg, uint32_t proc,
 		      void (*last)(void *arg, uint32_t slot, uint32_t gen), void *arg)
 {
 	struct sd_proc *p = shm_proc(seg, proc);
-	int fd, n = p ? table_len(p) : 0;
-	sd_ofd o;
+	int fd, n = p ? shm_opentab_len(p) : 0;
+	uint32_t slot, gen;
 
-	for (fd = 0; fd < n; fd++) {
-		o = shm_ofd_take(p, fd);
-		if (SD_OFD_KIND(o) != SD_OFD_SOCK)
-			continue;
-		if (shm_slot_put(seg, SD_OFD_IDX(o)))
-			last(arg, SD_OFD_IDX(o), SD_OFD_GEN(o));
-	}
+	for (fd = 0; fd < n; fd++)
+		if (shm_opentab_undo_one(seg, proc, fd, &slot, &gen))
+			last(arg, slot, gen);
 	if (p)
 		st_rlx(&p->hi_fd, 0);
 }

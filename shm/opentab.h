@@ -20,6 +20,9 @@ sd_ofd shm_ofd_take(struct sd_proc *p, int fd);
 
 /* References of a slot. put returns true when the last one went: the caller sends SD_OP_CLOSE. */
 void shm_slot_get(const struct shm_seg *seg, uint32_t slot);
+/* The one reference of a slot that nobody else can know: accepted, and claimed by the caller. Not
+ * counted up: who claimed it before and was killed may have counted already. */
+void shm_slot_own(const struct shm_seg *seg, uint32_t slot);
 bool shm_slot_put(const struct shm_seg *seg, uint32_t slot);
 
 /**
@@ -28,8 +31,13 @@ bool shm_slot_put(const struct shm_seg *seg, uint32_t slot);
  */
 void shm_opentab_clone(const struct shm_seg *seg, uint32_t from, uint32_t to);
 
-/* Engine: walk a dead process's table; calls @last(arg, slot, gen) for each socket whose last
- * reference this was. The table is empty afterwards. */
+/* Engine: take entry @fd out of a dead process's table. Return: true when this was the last
+ * reference of the socket *ret_slot, *ret_gen. */
+bool shm_opentab_undo_one(const struct shm_seg *seg, uint32_t proc, int fd, uint32_t *ret_slot,
+			  uint32_t *ret_gen);
+/* Entries that may be in use, at most SD_FDS. */
+int shm_opentab_len(const struct sd_proc *p);
+/* All of them; calls @last(arg, slot, gen) for each last reference. The table is empty afterwards. */
 void shm_opentab_undo(const struct shm_seg *seg, uint32_t proc,
 		      void (*last)(void *arg, uint32_t slot, uint32_t gen), void *arg);
 

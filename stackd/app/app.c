@@ -28,7 +28,8 @@ static uint32_t proc_cnt(struct stack *st)
 static int init_worker0(struct stack *st, struct app_state *a)
 {
 	a->gone_acks = map(proc_cnt(st) * sizeof(*a->gone_acks));
-	if (!a->gone_acks)
+	a->jobs = map(app_jobs_max(st) * sizeof(*a->jobs));
+	if (!a->gone_acks || !a->jobs || app_sweep_init(st))
 		return -ENOMEM;
 	st->on_msg[SMSG_PROC_ACK] = app_on_proc_ack;
 	st->on_msg[SMSG_PROC_BAD] = app_on_proc_bad;
@@ -51,6 +52,7 @@ int app_init(struct stack *st)
 	st->on_msg[SMSG_CMD] = app_on_cmd;
 	st->on_msg[SMSG_PROC_ADD] = app_on_proc_add;
 	st->on_msg[SMSG_PROC_GONE] = app_on_proc_gone;
+	st->on_msg[SMSG_PROC_REAP] = app_on_proc_reap;
 	st->on_msg[SMSG_SEG_GONE] = app_on_seg_gone;
 	if (!err && st->worker == 0)
 		err = init_worker0(st, a);
@@ -67,6 +69,8 @@ void app_fini(struct stack *st)
 		return;
 	idx_pool_fini(&a->procs);
 	unmap(a->gone_acks, proc_cnt(st) * sizeof(*a->gone_acks));
+	unmap(a->jobs, app_jobs_max(st) * sizeof(*a->jobs));
+	app_sweep_fini(st);
 	unmap(a->segs, APP_SEGS_SIZE);
 	unmap(a->wakes, APP_WAKES_MAX * sizeof(*a->wakes));
 	unmap(a, sizeof(*a));

@@ -32,6 +32,9 @@ unsigned app_poll(struct stack *st, unsigned budget);
 /* Sleep check: is any dirty word set? (ld_sc, after the sleeping word was swapped in) */
 bool app_pending(struct stack *st);
 
+/* How long worker 0 may sleep for all that this room knows, microseconds. */
+uint64_t app_idle_us(struct stack *st);
+
 /* The stack_up functions, for the engine to install. Wake-ups collected since the last call. */
 void app_event(struct stack *st, struct sock_id id, uint32_t ev);
 void app_reply(struct stack *st, struct stack_reply_to to, int err, const void *data, uint32_t len);

@@ -39,10 +39,23 @@ struct app_seg {
 	uint32_t hi_pslot;		/* highest program slot ever in service */
 	uint64_t used[PROC_WORDS];	/* process indices taken */
 	uint16_t mbox_owner[SD_MAX_MBOXES];	/* process index + 1 */
+	uint8_t ending;			/* APP_JOB_END is not done yet */
+	uint8_t sweep;			/* enum app_sweep_state */
+	uint32_t forks;			/* counts them */
 	uint8_t drain;			/* enum app_drain */
 	uint16_t drain_acks;
 	int64_t drain_sum;
 	uint64_t drain_since_us;	/* 0 = not begun */
+};
+
+/* Work of worker 0 that may be long: done in pieces, one after the other (undo.c). */
+enum app_job_kind { APP_JOB_UNDO = 0, APP_JOB_END };
+struct app_job {
+	uint8_t kind;			/* enum app_job_kind */
+	uint8_t stage;
+	uint16_t seg;
+	uint32_t rec;			/* AR_PROC, UNDO only */
+	uint32_t pos, end;		/* within the stage */
 };
 
 struct app_state {
@@ -56,6 +69,9 @@ struct app_state {
 	struct idx_pool procs;
 	uint32_t gen;
 	uint16_t *gone_acks;		/* by AR_PROC record */
+	struct app_job *jobs;		/* ring of app_jobs_max() */
+	uint32_t job_head, job_cnt;
+	struct app_sweep *sweep;
 };
 #define APP_SEGS_SIZE	((size_t)STACK_MAX_SEGS * sizeof(struct app_seg))
 #define APP_WAKES_MAX	((size_t)STACK_MAX_SEGS * SD_MAX_MBOXES)
@@ -77,11 +93,31 @@ void app_on_proc_add(struct stack *st, const struct stack_msg *msg);
 void app_on_proc_gone(struct stack *st, const struct stack_msg *msg);
 void app_on_proc_ack(struct stack *st, const struct stack_msg *msg);
 void app_on_proc_bad(struct stack *st, const struct stack_msg *msg);
+void app_on_proc_reap(struct stack *st, const struct stack_msg *msg);
+/* Worker 0: a message that names process, index and generation, to every worker. */
+void app_tell_all(struct stack *st, uint16_t kind, const struct app_proc *p, uint32_t rec);
+/* Worker 0: nothing of the process is left; ends the family with the last one. */
+void app_proc_free(struct stack *st, uint32_t rec);
 
 /* ---- undo.c: worker 0 ---- */
-void app_undo(struct stack *st, struct app_proc *p);
-/* No process of the family is left: close what is still in service. */
-void app_family_end(struct stack *st, uint16_t seg);
+static inline uint32_t app_jobs_max(const struct stack *st)
+{
+	return st->arena->hdr->reg[AR_PROC].cnt + STACK_MAX_SEGS;
+}
+void app_job_add(struct stack *st, struct app_job job);
+/* A piece of the oldest job. Return: steps done. */
+unsigned app_job_poll(struct stack *st);
+
+/* ---- sweep.c: worker 0 ---- */
+int app_sweep_init(struct stack *st);
+void app_sweep_fini(struct stack *st);
+/* A process died and its family lives on: look for what it had half taken or half given back. */
+void app_sweep_want(struct stack *st, uint16_t seg);
+/* Return: steps done. */
+unsigned app_sweep_poll(struct stack *st);
+bool app_sweep_busy(const struct stack *st);
+/* When it goes on by itself; UINT64_MAX = never. */
+uint64_t app_sweep_due_us(const struct stack *st);
 
 /* ---- drain.c ---- */
 void app_on_seg_gone(struct stack *st, const struct stack_msg *msg);

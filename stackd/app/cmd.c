@@ -259,10 +259,19 @@ unsigned app_poll(struct stack *st, unsigned budget)
 	sock_poll(st);
 	if (sock_backlog(st) > APP_KEPT_HIGH)
 		return 0;
+	if (st->worker == 0)
+		done = app_job_poll(st) + app_sweep_poll(st);
 	for (uint32_t i = 0; i < a->active_cnt && done < budget; i++)
 		done += seg_poll(st, a->active[(a->turn + i) % a->active_cnt], budget - done);
 	a->turn++;
 	return done;
+}
+
+uint64_t app_idle_us(struct stack *st)
+{
+	uint64_t due = app_sweep_due_us(st);
+
+	return due == UINT64_MAX ? due : due > st->now_us ? due - st->now_us : 0;
 }
 
 bool app_pending(struct stack *st)
@@ -279,5 +288,5 @@ bool app_pending(struct stack *st)
 					  s->live[w])
 				return true;
 	}
-	return sock_backlog(st) != 0;
+	return sock_backlog(st) != 0 || (st->worker == 0 && (a->job_cnt || app_sweep_busy(st)));
 }

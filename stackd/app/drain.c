@@ -65,7 +65,7 @@ bool app_seg_drain(struct stack *st, uint16_t seg)
 {
 	struct app_seg *s = &st->app->segs[seg];
 
-	if (s->attached)
+	if (s->attached || s->ending)
 		return false;
 	if (!s->drain_since_us)
 		s->drain_since_us = st->now_us ? st->now_us : 1;

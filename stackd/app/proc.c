@@ -19,7 +19,7 @@ struct app_proc *app_proc_at(struct stack *st, uint32_t rec)
 	return p && p->gen ? p : NULL;
 }
 
-static void tell_all(struct stack *st, uint16_t kind, const struct app_proc *p, uint32_t rec)
+void app_tell_all(struct stack *st, uint16_t kind, const struct app_proc *p, uint32_t rec)
 {
 	for (uint16_t w = 0; w < st->workers; w++) {
 		struct stack_msg m = { .kind = kind, .u32 = { p->seg, p->idx, rec, p->gen } };
@@ -76,6 +76,11 @@ static void ring_reset(struct sd_cmd_ring *r, struct shm_cmd_reader *rd)
 	st_rel(&r->reserve, 0);
 }
 
+void app_on_proc_reap(struct stack *st, const struct stack_msg *msg)
+{
+	sock_accept_reap(st, (uint16_t)msg->u32[0], msg->u32[1], msg->u32[3]);
+}
+
 void app_on_proc_gone(struct stack *st, const struct stack_msg *msg)
 {
 	uint16_t seg = (uint16_t)msg->u32[0];
@@ -90,7 +95,6 @@ void app_on_proc_gone(struct stack *st, const struct stack_msg *msg)
 	s->rec[proc] = 0;
 	if (--s->procs == 0)
 		seg_deactivate(st->app, seg);
-	sock_accept_reap(st, seg, proc, msg->u32[3]);
 	sock_send(st, 0, &ack);
 }
 
@@ -146,7 +150,7 @@ int app_attach(struct stack *st, uint16_t seg, const struct app_proc *who, uint3
 		return -EINVAL;
 	err = proc_new(st, seg, who, ret_rec);
 	if (!err)
-		tell_all(st, SMSG_PROC_ADD, app_proc_at(st, *ret_rec), *ret_rec);
+		app_tell_all(st, SMSG_PROC_ADD, app_proc_at(st, *ret_rec), *ret_rec);
 	return err;
 }
 
@@ -168,7 +172,8 @@ int app_fork(struct stack *st, uint32_t parent_rec, uint32_t *ret_rec)
 		return err;
 	p = app_proc_at(st, *ret_rec);
 	shm_opentab_clone(&st->segs[p->seg], parent->idx, p->idx);
-	tell_all(st, SMSG_PROC_ADD, p, *ret_rec);
+	st->app->segs[p->seg].forks++;
+	app_tell_all(st, SMSG_PROC_ADD, p, *ret_rec);
 	return 0;
 }
 
@@ -213,28 +218,36 @@ void app_detach(struct stack *st, uint32_t rec, bool *ret_last)
 		last = !o || !o->live;
 	}
 	*ret_last = last;
-	tell_all(st, SMSG_PROC_GONE, p, rec);
+	app_tell_all(st, SMSG_PROC_GONE, p, rec);
 }
 
 void app_on_proc_ack(struct stack *st, const struct stack_msg *msg)
 {
 	uint32_t rec = msg->u32[0];
 	struct app_proc *p = app_proc_at(st, rec);
-	struct app_seg *s;
-	uint16_t seg;
 
 	ASSERT(p && !p->live);
 	if (++st->app->gone_acks[rec] < st->workers)
 		return;
 	st->app->gone_acks[rec] = 0;
-	seg = p->seg;
-	s = &st->app->segs[seg];
-	app_undo(st, p);
+	app_job_add(st, (struct app_job){ .kind = APP_JOB_UNDO, .seg = p->seg, .rec = rec });
+}
+
+void app_proc_free(struct stack *st, uint32_t rec)
+{
+	struct app_proc *p = app_proc_at(st, rec);
+	struct app_seg *s = &st->app->segs[p->seg];
+	uint16_t seg = p->seg;
+
 	bit_clear(s->used, p->idx);
 	*p = (struct app_proc){ 0 };
 	idx_free(&st->app->procs, rec);
-	if (--s->attached == 0)
-		app_family_end(st, seg);
+	if (--s->attached == 0) {
+		s->ending = 1;
+		app_job_add(st, (struct app_job){ .kind = APP_JOB_END, .seg = seg });
+	} else {
+		app_sweep_want(st, seg);
+	}
 }
 
 void app_on_proc_bad(struct stack *st, const struct stack_msg *msg)

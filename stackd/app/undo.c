@@ -1,10 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /* app/undo.c - what a dead process leaves behind
- * In this order: locks that its threads held, subscriptions that name its mailboxes, its open table
- * (a slot whose last reference this was is closed as close() would), its chunks, its mailboxes. Everything
- * here reads memory that the process could write: indices go through the checked accessors, loops are
- * bounded by the tables' sizes, and the worst a lie can do is to close or leak a socket of the same
- * family; a leak ends with the family.
+ * In this order: its connections, each with the locks that its threads held and the subscriptions
+ * that name its mailboxes, as close() would; what it had claimed from accept rings and not
+ * installed waits for the others again; its listeners; its chunks; its mailboxes. A connection that
+ * stood in its table is closed before the claim can be taken back, so it is served by nobody else; one
+ * that did not is served by another; a listener goes last, so that what waits there is reset.
+ * A process may have a million sockets: the work is done in pieces, between packets.
+ * Everything here reads memory that the process could write: indices go through the checked
+ * accessors, loops are bounded by the tables' sizes, and the worst a lie can do is to close or leak
+ * a socket of the same family; a leak ends with the family, or by sweep.c.
  * Threads: worker 0, after all workers have stopped taking the process's commands
  */
 #include "stackd/app/app_int.h"
@@ -51,33 +55,6 @@ static void slot_release(struct stack *st, const struct app_proc *p, uint32_t sl
 			  SD_EV_IN | SD_EV_OUT);
 }
 
-static void slots_release(struct stack *st, const struct app_proc *p)
-{
-	struct sd_proc *sp = shm_proc(&st->segs[p->seg], p->idx);
-	uint32_t hi = ld_acq(&sp->hi_fd);
-
-	if (hi > SD_FDS)
-		hi = SD_FDS;
-	for (uint32_t fd = 0; fd < hi; fd++) {
-		sd_ofd o = shm_ofd_get(sp, (int)fd);
-
-		if (SD_OFD_KIND(o) == SD_OFD_SOCK)
-			slot_release(st, p, SD_OFD_IDX(o));
-	}
-}
-
-struct last_ref {
-	struct stack *st;
-	uint16_t seg;
-};
-
-static void last_ref(void *arg, uint32_t slot, uint32_t gen)
-{
-	struct last_ref *l = arg;
-
-	app_close_slot(l->st, (struct sock_id){ .seg = l->seg, .slot = slot, .gen = gen });
-}
-
 static void mboxes_free(struct stack *st, const struct app_proc *p)
 {
 	struct app_seg *s = &st->app->segs[p->seg];
@@ -99,33 +76,109 @@ static void mboxes_free(struct stack *st, const struct app_proc *p)
 	}
 }
 
-void app_undo(struct stack *st, struct app_proc *p)
-{
-	struct last_ref l = { st, p->seg };
+/* ---- jobs ---- */
 
-	slots_release(st, p);
-	shm_opentab_undo(&st->segs[p->seg], p->idx, last_ref, &l);
-	shm_magazine_reap(&st->segs[p->seg], shm_proc(&st->segs[p->seg], p->idx));
-	mboxes_free(st, p);
+#define JOB_PIECE	256u		/* entries or slots of one poll: each may send a message */
+
+enum { UNDO_CONNS = 0, UNDO_LISTENERS };
+enum { END_PROGRAM_SLOTS = 0, END_ENGINE_SLOTS };
+
+void app_job_add(struct stack *st, struct app_job job)
+{
+	struct app_state *a = st->app;
+	uint32_t max = app_jobs_max(st);
+
+	ASSERT(a->job_cnt < max);	/* one of each record and segment at most */
+	a->jobs[(a->job_head + a->job_cnt++) % max] = job;
 }
 
-static void close_range(struct stack *st, uint16_t seg, uint32_t first, uint32_t end)
+/* One entry of the open table. A listener waits for the second round. */
+static void undo_entry(struct stack *st, const struct app_proc *p, int fd, unsigned round)
 {
-	for (uint32_t slot = first; slot < end; slot++) {
-		struct sd_slot_e *e = shm_slot_e(&st->segs[seg], slot);
-		uint32_t gen = ld_acq(&e->gen);
+	struct shm_seg *seg = &st->segs[p->seg];
+	sd_ofd o = shm_ofd_get(shm_proc(seg, p->idx), fd);
+	struct sock_id id = { .seg = p->seg };
+	struct sd_slot_e *e;
 
-		if (gen && !(ld_acq(&e->flags) & SD_E_CLOSED))
-			app_close_slot(st, (struct sock_id){ .seg = seg, .slot = slot,
-							     .gen = gen });
+	if (SD_OFD_KIND(o) == SD_OFD_SOCK) {
+		e = shm_slot_e(seg, SD_OFD_IDX(o));
+		if (e && round == UNDO_CONNS && ld_acq(&e->state) == SD_ST_LISTEN)
+			return;
+		slot_release(st, p, SD_OFD_IDX(o));
 	}
+	if (shm_opentab_undo_one(seg, p->idx, fd, &id.slot, &id.gen))
+		app_close_slot(st, id);
 }
 
-void app_family_end(struct stack *st, uint16_t seg)
+static bool undo_piece(struct stack *st, struct app_job *j)
 {
-	struct shm_epool *pool = &st->epools[seg];
-	uint32_t end = pool->span ? ld_acq(&pool->span->next_slot) : 0;
+	struct app_proc *p = app_proc_at(st, j->rec);
+	struct sd_proc *sp = shm_proc(&st->segs[p->seg], p->idx);
 
-	close_range(st, seg, 1, st->app->segs[seg].hi_pslot + 1);
-	close_range(st, seg, SD_SLOTS_P, end < SD_SLOTS ? end : SD_SLOTS);
+	if (!j->pos)
+		j->end = (uint32_t)shm_opentab_len(sp);
+	for (unsigned n = 0; n < JOB_PIECE && j->pos < j->end; n++)
+		undo_entry(st, p, (int)j->pos++, j->stage);
+	if (j->pos < j->end)
+		return false;
+	j->pos = 0;
+	if (j->stage++ == UNDO_CONNS) {
+		app_tell_all(st, SMSG_PROC_REAP, p, j->rec);
+		return false;
+	}
+	st_rlx(&sp->hi_fd, 0);
+	shm_magazine_reap(&st->segs[p->seg], sp);
+	mboxes_free(st, p);
+	app_proc_free(st, j->rec);
+	return true;
+}
+
+/* No process of the family is left: close what is still in service. By messages, also here: a
+ * listener that was closed just before resets what waits in its queue first. */
+static void end_slot(struct stack *st, uint16_t seg, uint32_t slot)
+{
+	struct sd_slot_e *e = shm_slot_e(&st->segs[seg], slot);
+	struct sock_cmd c = { .id = { .seg = seg, .slot = slot }, .op = SD_OP_CLOSE };
+
+	c.id.gen = ld_acq(&e->gen);
+	if (c.id.gen && !(ld_acq(&e->flags) & SD_E_CLOSED))
+		sock_forward(st, st->worker, &c);
+}
+
+static bool end_piece(struct stack *st, struct app_job *j)
+{
+	struct app_seg *s = &st->app->segs[j->seg];
+	struct shm_epool *pool = &st->epools[j->seg];
+	uint32_t made = pool->span ? ld_acq(&pool->span->next_slot) : 0;
+
+	if (!j->pos) {
+		j->pos = j->stage == END_PROGRAM_SLOTS ? 1 : SD_SLOTS_P;
+		j->end = j->stage == END_PROGRAM_SLOTS ? s->hi_pslot + 1 :
+			 made < SD_SLOTS ? made : SD_SLOTS;
+	}
+	for (unsigned n = 0; n < JOB_PIECE && j->pos < j->end; n++)
+		end_slot(st, j->seg, j->pos++);
+	if (j->pos < j->end)
+		return false;
+	j->pos = 0;
+	if (j->stage++ == END_PROGRAM_SLOTS)
+		return false;
+	s->ending = 0;
+	return true;
+}
+
+unsigned app_job_poll(struct stack *st)
+{
+	struct app_state *a = st->app;
+	struct app_job *j = &a->jobs[a->job_head];
+	bool done;
+
+	if (!a->job_cnt)
+		return 0;
+	done = j->kind == APP_JOB_UNDO ? undo_piece(st, j) : end_piece(st, j);
+	if (done) {
+		a->job_head = (a->job_head + 1) % app_jobs_max(st);
+		a->job_cnt--;
+	}
+	return 1;
 }

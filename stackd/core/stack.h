@@ -75,6 +75,7 @@ enum stack_msg_kind {
 	SMSG_BOUND_SET,			/* to worker 0: a bound socket's tuple changed */
 	SMSG_UDP_ERR,			/* an ICMP error for a UDP socket you own */
 	SMSG_PROC_ADD, SMSG_PROC_GONE, SMSG_PROC_ACK,	/* app: processes come and go */
+	SMSG_PROC_REAP,			/* app: it is undone; what it had claimed is free again */
 	SMSG_PROC_BAD,			/* app, to worker 0: this process broke the contract */
 	SMSG_SEG_GONE, SMSG_SEG_ACK,	/* app: does anything of this segment still live on you? */
 	SMSG_CALL, SMSG_CALL_DONE,	/* engine: run a function there; it has run */

@@ -56,6 +56,11 @@ static void rings_free(struct stack *st, uint16_t seg, uint32_t base, uint32_t c
 		st->sock->rings_used[seg][i / 64] &= ~(1ull << i % 64);
 }
 
+bool sock_accept_ring_used(const struct stack *st, uint16_t seg, uint32_t ring)
+{
+	return st->sock->rings_used[seg][ring / 64] >> ring % 64 & 1;
+}
+
 void sock_seg_gone(struct stack *st, uint16_t seg)
 {
 	memset(st->sock->rings_used[seg], 0, sizeof(st->sock->rings_used[seg]));

@@ -181,6 +181,8 @@ int sock_slot_accept(struct stack *st, const struct sock_listener *l, const stru
 int sock_accept_push(struct stack *st, uint32_t listener, struct sock_id id);
 /* Entries of this worker's rings that the dead process had claimed wait again. */
 void sock_accept_reap(struct stack *st, uint16_t seg, uint32_t proc, uint32_t proc_gen);
+/* Worker 0: does a listener use this ring of the segment? */
+bool sock_accept_ring_used(const struct stack *st, uint16_t seg, uint32_t ring);
 /* Connections in this worker's ring not accepted yet. */
 uint32_t sock_accept_len(struct stack *st, uint32_t listener);
 /* The engine is done with the slot and the program has closed it: FIFOs destroyed, slot to its

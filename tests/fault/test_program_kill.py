@@ -91,8 +91,10 @@ def half_closed(addr, port, kill):
 
 def queued(addr, port, kill):
     """The only child is busy: two more connections wait in the accept queue, one with data."""
-    busy, a, b = (connect(port, addr) for _ in range(3))
+    busy = connect(port, addr)
+    pid_of(busy)
     ask(busy, b"N")
+    a, b = connect(port, addr), connect(port, addr)
     b.sendall(b"x")
     time.sleep(.3)
     kill()

@@ -160,6 +160,184 @@ Test(proc, accept_claims)
 	ax_fini();
 }
 
+/* A sweep's two passes. */
+static void sweep(void)
+{
+	for (int i = 0; i < 3; i++) {
+		ax_run();
+		hx_pass(sx.h, 1100000);
+	}
+	ax_run();
+}
+
+static uint32_t queue_one(struct ax_prog *p, int fd)
+{
+	uint32_t s = ax_socket(p, fd, SOCK_STREAM);
+
+	cr_assert_eq(ax_rpc(p, ax_cmd(s, SD_OP_CONNECT, SX_A, 80)), 0);
+	ax_run();
+	return s;
+}
+
+/* Killed after it had counted and entered an accepted connection, but not removed its claim: the
+ * connection is closed as the dead's, and nobody gets it a second time. */
+Test(proc, accepted_but_claimed)
+{
+	struct ax_prog p, c;
+	uint32_t l, slot, gen, idx;
+	struct sd_accept_ring *r;
+
+	ax_init(2);
+	p = ax_attach(0);
+	l = listener(&p, 3, 80);
+	c = ax_fork(&p);
+	queue_one(&p, 4);
+	r = shm_accept_ring(ax_seg(), ax_e(l)->accept_base);
+	if (!shm_accept_claim(r, c.idx, c.gen, &slot, &gen, &idx)) {
+		r = shm_accept_ring(ax_seg(), ax_e(l)->accept_base + 1);
+		cr_assert(shm_accept_claim(r, c.idx, c.gen, &slot, &gen, &idx));
+	}
+	shm_slot_own(ax_seg(), slot);
+	shm_ofd_set(shm_proc(ax_seg(), c.idx), 9, SD_OFD(SD_OFD_SOCK, slot, gen));
+	ax_detach(&c);
+	ax_run();
+	cr_assert_neq(ax_e(slot)->gen, gen);
+	ax_detach(&p);
+	ax_drain();
+	cr_assert_eq(ax_slots(), 0);
+	ax_fini();
+}
+
+/* Killed after it had counted, before it had entered: who claims it next has the one reference. */
+Test(proc, claimed_and_counted)
+{
+	struct ax_prog p, c;
+	uint32_t l, slot, gen, idx;
+	struct sd_accept_ring *r;
+
+	ax_init(1);
+	p = ax_attach(0);
+	l = listener(&p, 3, 80);
+	c = ax_fork(&p);
+	queue_one(&p, 4);
+	r = shm_accept_ring(ax_seg(), ax_e(l)->accept_base);
+	cr_assert(shm_accept_claim(r, c.idx, c.gen, &slot, &gen, &idx));
+	shm_slot_own(ax_seg(), slot);
+	ax_detach(&c);
+	ax_run();
+	cr_assert(shm_accept_claim(r, p.idx, p.gen, &slot, &gen, &idx));
+	shm_slot_own(ax_seg(), slot);
+	shm_ofd_set(shm_proc(ax_seg(), p.idx), 9, SD_OFD(SD_OFD_SOCK, slot, gen));
+	shm_accept_done(r, idx);
+	sweep();
+	cr_assert_eq(ax_e(slot)->gen, gen, "it is in use");
+	ax_close(&p, 9);
+	ax_close(&p, 4);
+	ax_run();
+	hx_pass(sx.h, 200000);
+	cr_assert_neq(ax_e(slot)->state, SD_ST_ESTABLISHED);
+	ax_detach(&p);
+	ax_drain();
+	ax_fini();
+}
+
+/* Killed in close(), entry taken and command not sent: the sweep closes it, and only it. */
+Test(proc, sweep_closes_what_nobody_names)
+{
+	struct ax_prog p, c;
+	uint32_t l, mine, waits;
+
+	ax_init(2);
+	p = ax_attach(0);
+	mine = ax_socket(&p, 5, SOCK_STREAM);
+	c = ax_fork(&p);
+	l = listener(&c, 3, 80);
+	waits = listener(&p, 6, 81);
+	queue_one(&p, 4);
+	shm_ofd_take(shm_proc(ax_seg(), c.idx), 3);
+	ax_detach(&c);
+	ax_run();
+	cr_assert_eq(ax_e(l)->state, SD_ST_LISTEN, "nobody has told the engine");
+	sweep();
+	cr_assert_eq(ax_e(l)->gen, 0u);
+	cr_assert_neq(ax_e(mine)->gen, 0u);
+	cr_assert_eq(ax_e(waits)->state, SD_ST_LISTEN);
+	cr_assert_eq(ax_snmp(SNMP_App_Swept), 1u);
+	ax_detach(&p);
+	ax_drain();
+	ax_fini();
+}
+
+/* Killed between counting and entering a socket that others have, too: the count is corrected. */
+Test(proc, sweep_corrects_counts)
+{
+	struct ax_prog p, c;
+	uint32_t l;
+
+	ax_init(1);
+	p = ax_attach(0);
+	l = listener(&p, 3, 80);
+	c = ax_fork(&p);
+	shm_slot_get(ax_seg(), l);
+	ax_detach(&c);
+	sweep();
+	cr_assert_eq(ax_p(l)->refs, 1u);
+	ax_close(&p, 3);
+	ax_run();
+	cr_assert_eq(ax_e(l)->gen, 0u);
+	ax_detach(&p);
+	ax_drain();
+	ax_fini();
+}
+
+/* What waits to be accepted, and what is new, has no entry and stays. */
+Test(proc, sweep_spares_the_queue)
+{
+	struct ax_prog p, c;
+	uint32_t l, slot, gen, idx;
+	struct sd_accept_ring *r;
+
+	ax_init(1);
+	p = ax_attach(0);
+	l = listener(&p, 3, 80);
+	c = ax_fork(&p);
+	queue_one(&p, 4);
+	r = shm_accept_ring(ax_seg(), ax_e(l)->accept_base);
+	cr_assert(shm_accept_claim(r, c.idx, c.gen, &slot, &gen, &idx));
+	or_sc(&ax_p(slot)->flags, SD_P_PLACEHOLD);
+	ax_detach(&c);
+	sweep();
+	cr_assert(shm_accept_any(r));
+	cr_assert_eq(ax_e(slot)->state, SD_ST_ESTABLISHED);
+	ax_detach(&p);
+	ax_drain();
+	ax_fini();
+}
+
+/* More sockets than messages between workers can be kept. */
+Test(proc, very_many_sockets)
+{
+	enum { CNT = 80000 };
+	struct ax_prog p;
+
+	ax_init(2);
+	p = ax_attach(0);
+	for (int i = 0; i < CNT; i++) {
+		uint32_t s = ax_socket(&p, 10 + i, SOCK_STREAM);
+
+		if (i % 500 == 499)
+			ax_run();
+		ax_e(s)->worker = 1;
+	}
+	ax_run();
+	for (uint32_t s = 1; s <= CNT; s++)
+		ax_e(s)->worker = 1;
+	ax_detach(&p);
+	ax_drain();
+	cr_assert_eq(ax_slots(), 0);
+	ax_fini();
+}
+
 /* Half-written commands of the dead are nothing to the next process with that index. */
 Test(proc, rings_begin_empty)
 {
@@ -258,6 +436,7 @@ Test(proc, limits)
 	cr_assert_eq(app_fork(&sx.h->st[0], p.rec, &rec), -ENOSPC);
 	for (unsigned i = 1; i < SD_MAX_PROCS; i++)
 		ax_detach(&kids[i]);
+	ax_run();
 	cr_assert_eq(app_mbox_alloc(&sx.h->st[0], p.rec, mbox, SD_MAX_MBOXES - 2), 0);
 	cr_assert_eq(app_mbox_alloc(&sx.h->st[0], kids[1].rec, mbox, 1), -ESRCH);
 	cr_assert_eq(app_fork(&sx.h->st[0], kids[1].rec, &rec), -ESRCH);
