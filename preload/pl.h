@@ -52,6 +52,11 @@ struct pl_state {
 };
 extern struct pl_state pl;
 
+/* ---- confine.c ---- */
+/* The program sets up a seccomp filter: wait with few system calls from now on. */
+void pl_confine_begin(void);
+extern uint32_t pl_confined;
+
 /* ---- attach.c ---- */
 /* Attach on first use. Return: 0, or -errno (absent daemon: -ENOENT/-ECONNREFUSED, said once on
  * stderr). Safe to call from several threads; never called from a signal handler's fast path. */

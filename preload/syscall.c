@@ -6,6 +6,7 @@
  * Spec:    S7
  */
 #include <stdarg.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 
 #include "preload/pl.h"
@@ -161,6 +162,11 @@ static long dispatch(long nr, const long *a)
 	case SYS_epoll_create: case SYS_epoll_create1: case SYS_epoll_ctl:
 	case SYS_epoll_wait: case SYS_epoll_pwait: case SYS_epoll_pwait2:
 		return readiness(nr, a);
+	case SYS_prctl:
+		return prctl((int)a[0], a[1], a[2], a[3], a[4]);
+	case SYS_seccomp:
+		pl_confine_begin();
+		return real.syscall(nr, a[0], a[1], a[2], a[3], a[4], a[5]);
 	default:
 		return real.syscall(nr, a[0], a[1], a[2], a[3], a[4], a[5]);
 	}

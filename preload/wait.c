@@ -147,7 +147,8 @@ void pl_efd_drain(int efd)
 	struct pollfd p = { efd, POLLIN, 0 };
 	struct timespec zero = { 0, 0 };
 
-	if (pl_sys(SYS_preadv2, efd, &iov, 1, -1L, -1L, RWF_NOWAIT) >= 0 || errno == EAGAIN)
+	if (!ld_rlx(&pl_confined) &&
+	    (pl_sys(SYS_preadv2, efd, &iov, 1, -1L, -1L, RWF_NOWAIT) >= 0 || errno == EAGAIN))
 		return;
 	if (pl_sys(SYS_ppoll, &p, 1, &zero, NULL, 0) == 1)
 		pl_sys(SYS_read, efd, &v, sizeof(v));
@@ -235,7 +236,7 @@ bool pl_spin(struct pl_spin *sp, struct sd_mbox *m, uint64_t deadline, struct pl
 	now = pl_now_ns();
 	until = now + budget < deadline ? now + budget : deadline;
 	got = spin_until(m, now + open < until ? now + open : until);
-	if (!got && budget > open) {
+	if (!got && budget > open && !ld_rlx(&pl_confined)) {
 		pl_sigs_block(sg);
 		got = spin_until(m, until);
 	}
@@ -301,6 +302,8 @@ static int sleep_restartable(struct wait_ctx *c)
 	bool intr;
 	int n;
 
+	if (ld_rlx(&pl_confined))
+		return sleep_ppoll(c, NULL);
 	pl_sigs_block(&c->sg);
 	memcpy(&wanted, &c->sg.orig, sizeof(wanted));
 	wanted = ~wanted;
