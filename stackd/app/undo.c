@@ -3,7 +3,7 @@
  * In this order: its connections, each with the locks that its threads held and the subscriptions
  * that name its mailboxes, as close() would; what it had claimed from accept rings and not
  * installed waits for the others again; its listeners; its chunks; its mailboxes. A connection that
- * stood in its table is closed before the claim can be taken back, so it is served by nobody else; one
+ * stood in its table is closed before the claim can be taken back, so nobody else serves it; one
  * that did not is served by another; a listener goes last, so that what waits there is reset.
  * A process may have a million sockets: the work is done in pieces, between packets.
  * Everything here reads memory that the process could write: indices go through the checked

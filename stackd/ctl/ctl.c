@@ -238,5 +238,5 @@ uint64_t ctl_idle_us(struct engine *eng)
 		return 0;
 	if (c->drop_cnt || eng->unsent)
 		return CTL_RETRY_US;
-	return c->draining ? CTL_DRAIN_US : app_idle_us(&eng->w[0]->st);
+	return c->draining ? CTL_DRAIN_US : UINT64_MAX;
 }

@@ -261,8 +261,12 @@ static uint64_t idle_us(struct worker *w)
 {
 	uint64_t now = clock_mono_us(), next = wheel_next_us(w->st.wheel), most = UINT64_MAX;
 
-	if (w->st.worker == 0)
+	if (w->st.worker == 0) {
+		uint64_t app = app_idle_us(&w->st);
+
 		most = ctl_idle_us(w->eng);
+		most = app < most ? app : most;
+	}
 	if (w->st.stranded || sock_backlog(&w->st))
 		most = 0;
 	if (next == UINT64_MAX)

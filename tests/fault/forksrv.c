@@ -4,7 +4,7 @@
  *   forksrv per ADDR PORT      PostgreSQL's way: a child per connection, which the parent closes
  *                              right after fork()
  *   forksrv jail ADDR PORT UID sshd's way: as `per`, and the child makes the directory its root,
- *                              changes its user and installs a seccomp filter before it reads its first byte
+ *                              changes its user and installs a seccomp filter before its first read
  * What a peer may ask, each a letter and a number of 4 bytes, little endian:
  *   P  the child's pid, 4 bytes                    S n  n bytes of the pattern
  *   E n  the n bytes that follow come back         N    never read again
