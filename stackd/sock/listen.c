@@ -290,9 +290,11 @@ static void abort_queued(struct stack *st, uint8_t proto, struct sock_id id)
 	struct sock_cmd c = { .id = id, .op = SD_OP_CLOSE };
 	int err;
 
-	if (!e || e->worker != st->worker || e->flags & SD_E_CLOSED || e->proto != proto)
+	/* What the ring says is the program's word: only a connection, or one that has ended. */
+	if (!e || e->worker != st->worker || e->flags & SD_E_CLOSED || e->proto != proto ||
+	    (e->obj && OBJ_KIND(e->obj) != OBJ_TCB))
 		return;
-	e->flags |= SD_E_CLOSED;
+	or_sc(&e->flags, SD_E_CLOSED);
 	ops = sock_find(st, e->type, e->proto, &err);
 	if (lops && lops->abort)
 		lops->abort(st, id);

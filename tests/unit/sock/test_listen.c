@@ -229,7 +229,8 @@ static struct sock_id accepted(unsigned w, uint32_t l, uint16_t rport)
 	struct sock_tuple t = to(SX_A, 80, rport);
 	struct sock_id id;
 
-	cr_assert_eq(sock_slot_accept(st, arena_at(st->arena, AR_LISTENER, l), &t, 77, &id), 0);
+	cr_assert_eq(sock_slot_accept(st, arena_at(st->arena, AR_LISTENER, l), &t, OBJ(OBJ_TCB, 77),
+				       &id), 0);
 	return id;
 }
 
