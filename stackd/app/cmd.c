@@ -8,8 +8,11 @@
  * checked by its owner. Broken commands are counted per process and worker; APP_BAD_MAX of them end
  * the session. A command for a generation that is over is no crime: close and reset may cross on
  * the way.
- * Holds:   C1 only the worker that slot_e.worker names calls a slot's operations
- *          C2 after CLOSE no operation is called for the slot
+ * Holds:   C1 only the worker that slot_e.worker names calls a slot's operations, with the object
+ *             that the slot had while it named that worker. Who takes a slot over stores worker,
+ *             then obj; who gives it away obj, then worker (both st_rel)
+ *          C2 after CLOSE no operation is called for the slot: slot_e.flags of a slot that more
+ *             than one worker may hold changes by or_sc/and_sc only, and CLOSED stays
  * Threads: owning worker only
  */
 #include "stackd/app/app_int.h"
@@ -54,13 +57,14 @@ static int slot_attach(struct stack *st, const struct sock_cmd *c)
 /* ---- dispatch ---- */
 
 static void do_close(struct stack *st, const struct sock_ops *ops, const struct sock_cmd *c,
-		     struct sd_slot_e *e)
+		     struct sd_slot_e *e, uint32_t obj)
 {
-	e->flags |= SD_E_CLOSED;
-	if (!e->obj)
+	if (or_sc(&e->flags, SD_E_CLOSED) & SD_E_CLOSED)
+		return;
+	if (!obj)
 		sock_slot_free(st, c->id);
 	else if (ops->close)
-		ops->close(st, c, e->obj);
+		ops->close(st, c, obj);
 }
 
 static void do_kick(struct stack *st, const struct sock_ops *ops, const struct sock_cmd *c,
@@ -75,16 +79,16 @@ static void do_kick(struct stack *st, const struct sock_ops *ops, const struct s
 }
 
 static void call(struct stack *st, const struct sock_ops *ops, const struct sock_cmd *c,
-		 struct sd_slot_e *e)
+		 struct sd_slot_e *e, uint32_t obj)
 {
 	void (*fn)(struct stack *, const struct sock_cmd *, uint32_t) = NULL;
 
 	switch (c->op) {
 	case SD_OP_KICK:
-		do_kick(st, ops, c, e->obj);
+		do_kick(st, ops, c, obj);
 		return;
 	case SD_OP_CLOSE:
-		do_close(st, ops, c, e);
+		do_close(st, ops, c, e, obj);
 		return;
 	case SD_OP_BIND: fn = ops->bind; break;
 	case SD_OP_LISTEN: fn = ops->listen; break;
@@ -96,15 +100,28 @@ static void call(struct stack *st, const struct sock_ops *ops, const struct sock
 	case SD_OP_GETOPT: fn = ops->getopt; break;
 	}
 	if (fn)
-		fn(st, c, e->obj);
+		fn(st, c, obj);
 	else
 		answer(st, c, -EOPNOTSUPP);
+}
+
+/* A slot's worker, and the object that it had while that was its worker (C1). */
+static uint16_t slot_owner(struct sd_slot_e *e, uint32_t *ret_obj)
+{
+	uint16_t worker;
+
+	do {
+		*ret_obj = ld_acq(&e->obj);	/* these three pair with st_rel of who moves it */
+		worker = ld_acq(&e->worker);
+	} while (ld_acq(&e->obj) != *ret_obj);
+	return worker;
 }
 
 void app_dispatch(struct stack *st, const struct sock_cmd *c)
 {
 	struct sd_slot_e *e = sock_slot_e(st, c->id);
 	const struct sock_ops *ops;
+	uint32_t obj;
 	uint16_t worker;
 	int err;
 
@@ -113,7 +130,7 @@ void app_dispatch(struct stack *st, const struct sock_cmd *c)
 		answer(st, c, -EBADF);
 		return;
 	}
-	worker = ld_acq(&e->worker);		/* pairs with st_rel of who moved the socket */
+	worker = slot_owner(e, &obj);
 	ops = sock_find(st, e->type, e->proto, &err);
 	if (worker >= st->workers || !ops) {
 		snmp_inc(st, SNMP_App_BadCommands);
@@ -121,7 +138,7 @@ void app_dispatch(struct stack *st, const struct sock_cmd *c)
 		return;
 	}
 	if (worker == st->worker)
-		call(st, ops, c, e);
+		call(st, ops, c, e, obj);
 	else
 		sock_forward(st, worker, c);
 }

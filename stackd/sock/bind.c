@@ -57,7 +57,7 @@ static void slot_bound(struct sd_slot_e *e, const struct sock_bound *b, uint32_t
 	e->lport = b->t.lport;
 	if (!e->obj)
 		e->obj = OBJ(OBJ_BOUND, idx);
-	st_rel(&e->flags, e->flags | SD_E_BOUND);
+	or_sc(&e->flags, SD_E_BOUND);
 }
 
 /* A port that connect() chose does not outlive a connect() that failed. */
@@ -69,7 +69,7 @@ static void drop_autobound(struct stack *st, const struct sock_cmd *c, struct sd
 		return;
 	bound_free(st, OBJ_IDX(e->obj));
 	e->obj = 0;
-	e->flags &= ~SD_E_BOUND;
+	and_sc(&e->flags, ~SD_E_BOUND);
 }
 
 /* Everything but the conflict, in the order of the family: Linux's two bind() differ. */
@@ -252,7 +252,7 @@ int sock_connect(struct stack *st, const struct sock_cmd *c, uint32_t bound,
 	e->lport = b.t.lport;
 	e->raddr = b.t.raddr;
 	e->rport = b.t.rport;
-	st_rel(&e->flags, e->flags | SD_E_BOUND);
+	or_sc(&e->flags, SD_E_BOUND);
 	*ret_t = b.t;
 	*ret_bound = idx;
 	*ret_worker = port_worker(st, &b.t);

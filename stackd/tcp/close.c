@@ -9,7 +9,8 @@
 
 #include "stackd/tcp/tcp_int.h"
 
-/* The program's view of a connection that is no more. @obj: what the slot is now. */
+/* The program's view of a connection that is no more. @obj: what the slot is now. @flags: facts to
+ * add; 0: the slot is as before connect(). */
 static void tell_slot(struct stack *st, struct sock_id id, uint32_t obj, uint32_t flags, int err)
 {
 	struct sd_slot_e *e = sock_slot_e(st, id);
@@ -17,14 +18,17 @@ static void tell_slot(struct stack *st, struct sock_id id, uint32_t obj, uint32_
 
 	if (!e)
 		return;
-	e->obj = obj;
-	if (obj)
-		st_rel(&e->worker, 0);	/* AR_BOUND is worker 0's; where connect() is tried again */
 	/* The error first: who sees the end must find the reason. */
 	if (err)
 		sock_set_err(st, id, err, 0);
-	st_rel(&e->flags, e->flags | flags);
+	if (flags)
+		or_sc(&e->flags, flags);
+	else
+		and_sc(&e->flags, SD_E_BOUND | SD_E_CLOSED);
 	st_rel(&e->state, SD_ST_CLOSE);
+	st_rel(&e->obj, obj);		/* pairs with slot_owner() in app/cmd.c */
+	if (obj)
+		st_rel(&e->worker, 0);	/* AR_BOUND is worker 0's; where connect() is tried again */
 	st->up->event(st, id, ev);
 }
 
@@ -81,15 +85,9 @@ void tcp_finish(struct stack *st, struct tcb *tcb)
 
 void tcp_disconnect(struct stack *st, struct tcb *tcb)
 {
-	struct sock_id id = tcb->id;
-	struct sd_slot_e *e;
-
 	if (tcb->state != SD_ST_SYN_SENT)
 		tcp_send_rst(st, tcb);
 	dissolve(st, tcb, 0, 0, KEEP_SLOT_BOUND);
-	e = sock_slot_e(st, id);
-	if (e)
-		st_rel(&e->flags, e->flags & SD_E_BOUND);
 }
 
 void tcp_to_timewait(struct stack *st, struct tcb *tcb, uint8_t substate)
@@ -125,7 +123,7 @@ void tcp_queue_fin(struct stack *st, struct tcb *tcb)
 	tcp_tx_pull(st, tcb);
 	tcb->flags |= TF_FIN;
 	if (e)
-		st_rel(&e->flags, e->flags | SD_E_SND_FIN);
+		or_sc(&e->flags, SD_E_SND_FIN);
 	if (tcb->state == SD_ST_CLOSE_WAIT)
 		tcp_set_state(st, tcb, SD_ST_LAST_ACK);
 	else

@@ -145,7 +145,7 @@ static void publish(struct stack *st, struct tcb *tcb)
 	st_rel(&e->tx_limit, tcb->tx_limit);
 	st_rel(&e->rx_adv, tcb->rcv_adv);
 	st_rel(&e->mss, tcb->mss);
-	st_rel(&e->flags, e->flags | SD_E_CONNECTED);
+	or_sc(&e->flags, SD_E_CONNECTED);
 }
 
 /* SYN_SENT or SYN_RECV -> ESTABLISHED; the slot is there. */

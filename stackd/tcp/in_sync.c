@@ -172,7 +172,7 @@ static void step_urg(struct stack *st, struct tcb *tcb, struct tcp_seg *seg)
 	if (e->flags & SD_E_URG && pos_le(mark, e->rx_urg))
 		return;
 	st_rel(&e->rx_urg, mark);
-	st_rel(&e->flags, e->flags | SD_E_URG);
+	or_sc(&e->flags, SD_E_URG);
 	st->up->event(st, tcb->id, SD_EV_PRI);
 }
 
@@ -195,7 +195,7 @@ static enum tcp_verdict take_fin(struct stack *st, struct tcb *tcb)
 	tcb->rcv_nxt++;
 	tcp_ranges_put(st, &tcb->ooo);
 	if (e)
-		st_rel(&e->flags, e->flags | SD_E_RCV_FIN);	/* pairs with the reader's ld_acq */
+		or_sc(&e->flags, SD_E_RCV_FIN);	/* pairs with the reader's ld_acq */
 	if (tcb->flags & TF_FIN)
 		ev |= SD_EV_HUP;
 	tcp_due(st, tcb, DUE_ACK);

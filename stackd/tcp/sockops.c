@@ -156,9 +156,9 @@ static int start(struct stack *st, const struct connect_msg *m, struct sd_slot_e
 	tcb->iss = tcp_isn(st, &m->t);
 	tcb->ts_off = tcp_ts_offset(st, &m->t);
 	positions_from_slot(tcb, e, sp);
+	and_sc(&e->flags, SD_E_BOUND | SD_E_CLOSED);
 	st_rel(&e->worker, st->worker);
-	e->obj = OBJ(OBJ_TCB, tcb_idx(st, tcb));
-	st_rel(&e->flags, e->flags & SD_E_BOUND);
+	st_rel(&e->obj, OBJ(OBJ_TCB, tcb_idx(st, tcb)));	/* after worker: app/cmd.c, C1 */
 	tcp_set_state(st, tcb, SD_ST_SYN_SENT);
 	snmp_inc(st, SNMP_Tcp_ActiveOpens);
 	tcp_send_syn(st, tcb);
@@ -177,7 +177,8 @@ void tcp_on_connect_msg(struct stack *st, const struct stack_msg *msg)
 	memcpy(&m, msg->data, sizeof(m));
 	e = sock_slot_e(st, m.id);
 	sp = sock_slot_p(st, m.id);
-	ASSERT(e && sp);		/* a close cannot overtake: it comes by this ring, too */
+	if (!e || !sp)
+		return;			/* a close cannot overtake: it comes by this ring, too */
 	if (msg->u32[0] == CONNECT_CLOSE) {
 		tcb = OBJ_KIND(e->obj) == OBJ_TCB ? tcb_at(st, OBJ_IDX(e->obj)) : NULL;
 		if (tcb) {
@@ -190,7 +191,7 @@ void tcp_on_connect_msg(struct stack *st, const struct stack_msg *msg)
 	}
 	err = start(st, &m, e, sp);
 	if (err)
-		e->obj = OBJ(OBJ_BOUND, m.bound);
+		st_rel(&e->obj, OBJ(OBJ_BOUND, m.bound));
 	st->up->reply(st, m.reply, err, NULL, 0);
 }
 

@@ -205,3 +205,74 @@ Test(cmd, missing_operations)
 	ax_drain();
 	ax_fini();
 }
+
+/* The oldest message on its way, and no other. */
+static void one_message(void)
+{
+	struct hx *h = sx.h;
+	unsigned i = h->head++ % HX_MSGS;
+	struct stack_msg msg = h->q[i].msg;
+
+	stack_recv(&h->st[h->q[i].to], &msg);
+}
+
+/* connect() goes from worker 0 to another, a close follows it, and a second one comes in between:
+ * the slot is closed once. */
+Test(cmd, close_twice_while_the_connection_moves)
+{
+	struct ax_prog p;
+	uint16_t w;
+	uint32_t s;
+
+	ax_init(2);
+	p = ax_attach(0);
+	app_proc_at(&sx.h->st[0], p.rec)->home = 1;
+	ax_run();
+	s = ax_socket(&p, 3, SOCK_STREAM);
+	ax_push(&p, 0, ax_cmd(s, SD_OP_CONNECT, SX_PEER, 80));
+	ax_push(&p, 0, ax_cmd(s, SD_OP_CLOSE, 0, 0));
+	cr_assert_eq(app_poll(&sx.h->st[0], 100), 3u);
+	cr_assert_eq(OBJ_KIND(ax_e(s)->obj), OBJ_MISC);
+	one_message();
+	cr_assert_eq(OBJ_KIND(ax_e(s)->obj), OBJ_TCB);
+	w = ax_e(s)->worker;
+	cr_assert_neq(w, 0);
+	cr_assert(ax_e(s)->flags & SD_E_CLOSED, "no command is legal any more");
+	ax_push(&p, w, ax_cmd(s, SD_OP_CLOSE, 0, 0));
+	app_poll(&sx.h->st[w], 100);
+	cr_assert_neq(ax_e(s)->gen, 0u, "the first close is still on its way");
+	ax_run();
+	cr_assert_eq(ax_e(s)->gen, 0u);
+	ax_detach(&p);
+	ax_drain();
+	cr_assert_eq(ax_slots(), 0);
+	ax_fini();
+}
+
+/* A program writes into its accept ring what is no connection: it stays as it was. */
+Test(cmd, accept_ring_names_a_listener)
+{
+	struct sd_accept_ring *r;
+	struct ax_prog p;
+	uint32_t a, b;
+
+	ax_init(1);
+	p = ax_attach(0);
+	a = ax_socket(&p, 3, SOCK_STREAM);
+	b = ax_socket(&p, 4, SOCK_STREAM);
+	cr_assert_eq(ax_rpc(&p, ax_cmd(a, SD_OP_LISTEN, 0, 0)), 0);
+	cr_assert_eq(ax_rpc(&p, ax_cmd(b, SD_OP_LISTEN, 0, 0)), 0);
+	r = shm_accept_ring(ax_seg(), ax_e(a)->accept_base);
+	r->e[0] = (struct sd_accept_ent){ SD_CLAIM_READY, b, ax_p(b)->gen };
+	r->prod = 1;
+	ax_close(&p, 3);
+	ax_run();
+	cr_assert_eq(ax_e(a)->gen, 0u);
+	cr_assert_eq(ax_e(b)->gen, ax_p(b)->gen);
+	cr_assert_eq(ax_e(b)->state, SD_ST_LISTEN);
+	cr_assert_not(ax_e(b)->flags & SD_E_CLOSED);
+	ax_detach(&p);
+	ax_drain();
+	cr_assert_eq(ax_slots(), 0);
+	ax_fini();
+}
