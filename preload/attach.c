@@ -6,8 +6,11 @@
  * daemon the program gets one line on stderr and the kernel's stack.
  *
  *   NEW --first socket--> (lock held) --ok--> pl.attached
- *                                     --no--> FAILED: the kernel's stack for the rest of its life
- * Threads: attach_lock; signals are blocked while it is held, so a handler never finds it taken by
+ *                                     --no--> FAILED: the kernel's stack; a socket made later looks
+ *                                             again, once a second at most, whether a daemon is
+ *                                             there Threads: attach_lock; signals are blocked
+ *                                             while it is held, so a handler never finds it taken
+ *                                             by
  *          the thread that it interrupted
  * Spec:    S4, Z2; control messages in include/stackd/ctl.h
  */
@@ -16,9 +19,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 
 #include "preload/pl_int.h"
+#include "preload/wait_int.h"
 #include "stackd/ctl.h"
 
 #define RUN_DIR_DEFAULT "/run/stackd"
@@ -27,6 +32,8 @@ struct pl_state pl = { .ctl_fd = -1, .placeholder = { -1, -1 } };
 
 static uint64_t attach_lock, ctl_lock;
 uint32_t pl_attach_failed;		/* written under attach_lock */
+static uint64_t retry_at_ns;
+#define RETRY_NS 1000000000ull
 static uint32_t warned_here;
 static uint32_t *warned = &warned_here;	/* shared with fork children once there are any */
 
@@ -118,8 +125,9 @@ static unsigned take_fds(struct msghdr *m, int *fds, unsigned max)
 	return n;
 }
 
-static int exchange(int ctl, const void *req, size_t len, void *resp, size_t resp_len, int *fds,
-		    unsigned max_fds, unsigned *ret_nfds)
+/* One message. Return: its length, or -errno. */
+static int receive(int ctl, void *resp, size_t resp_len, int *fds, unsigned max_fds,
+		   unsigned *ret_nfds, int flags)
 {
 	union { char b[CMSG_SPACE(SD_CTL_MAXFDS * sizeof(int))]; struct cmsghdr align; } cb;
 	struct iovec iov = { resp, resp_len };
@@ -128,16 +136,48 @@ static int exchange(int ctl, const void *req, size_t len, void *resp, size_t res
 	const struct sd_ctl_head *h = resp;
 	ssize_t n;
 
-	if (real.send(ctl, req, len, MSG_NOSIGNAL) != (ssize_t)len)
-		return -ECONNRESET;
 	do
-		n = real.recvmsg(ctl, &m, MSG_CMSG_CLOEXEC);
+		n = real.recvmsg(ctl, &m, MSG_CMSG_CLOEXEC | flags);
 	while (n < 0 && errno == EINTR);
+	if (n < 0 && errno == EAGAIN)
+		return -EAGAIN;
 	if (n <= 0)
 		return -ECONNRESET;
 	*ret_nfds = take_fds(&m, fds, max_fds);
 	if ((size_t)n < sizeof(*h) || h->len != (size_t)n || (m.msg_flags & MSG_CTRUNC))
 		return -EPROTO;
+	return (int)n;
+}
+
+/* What nobody waited for: CTL_AGAIN of an engine that was restarted, a second answer. */
+static void drain(int ctl, int *fds, unsigned max_fds)
+{
+	union { struct sd_ctl_hello_r r; struct sd_ctl_error e; } old;
+	unsigned n = 0;
+
+	int r;
+
+	do {
+		r = receive(ctl, &old, sizeof(old), fds, max_fds, &n, MSG_DONTWAIT);
+		while (n)
+			real.close(fds[--n]);
+	} while (r > 0);
+}
+
+static int exchange(int ctl, const void *req, size_t len, void *resp, size_t resp_len, int *fds,
+		    unsigned max_fds, unsigned *ret_nfds)
+{
+	const struct sd_ctl_head *h = resp;
+	int n;
+
+	drain(ctl, fds, max_fds);
+	do {
+		if (real.send(ctl, req, len, MSG_NOSIGNAL) != (ssize_t)len)
+			return -ECONNRESET;
+		n = receive(ctl, resp, resp_len, fds, max_fds, ret_nfds, 0);
+	} while (n > 0 && h->type == CTL_AGAIN);
+	if (n < 0)
+		return n;
 	if (h->type == CTL_ERROR)
 		return (size_t)n >= offsetof(struct sd_ctl_error, text) ?
 		       ((const struct sd_ctl_error *)resp)->err : -EPROTO;
@@ -317,6 +357,19 @@ static void explain(const char *dir, int err)
 			  program_invocation_short_name);
 }
 
+/* After a failure: is it time to look again, and is there a socket? */
+static bool retry_due(void)
+{
+	uint64_t now = pl_now_ns(), at = ld_rlx(&retry_at_ns);
+	char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
+	int n;
+
+	if (now < at || !cas_sc(&retry_at_ns, &at, now + RETRY_NS))
+		return false;
+	n = snprintf(path, sizeof(path), "%s/%s", run_dir(), SD_CTL_SOCK);
+	return n > 0 && n < (int)sizeof(path) && pl_sys(SYS_access, path, F_OK) == 0;
+}
+
 int pl_attach(void)
 {
 	int err = 0, saved = errno;
@@ -324,16 +377,17 @@ int pl_attach(void)
 
 	if (__builtin_expect(ld_acq(&pl.attached), 1))
 		return 0;
-	if (ld_acq(&pl_attach_failed))
+	if (ld_acq(&pl_attach_failed) && !retry_due())
 		return -ENOENT;
 	pl_sig_block(&old);
 	shm_lock(&attach_lock, pl_self());
-	if (!pl.attached && !pl_attach_failed) {
+	if (!pl.attached) {
 		const char *dir = run_dir();
 
 		err = attach_locked(dir);
 		if (err) {
 			explain(dir, err);
+			st_rlx(&retry_at_ns, pl_now_ns() + RETRY_NS);
 			st_rel(&pl_attach_failed, 1);
 		} else {
 			st_rel(&pl.attached, true);

@@ -30,8 +30,23 @@ static int rpc_sleep(struct pl_waiter *w)
 	return 0;
 }
 
-static int rpc_await(struct pl_waiter *w, const struct sd_reply *rep, uint32_t seq)
+/* An engine that was killed may have taken the command and not answered it: its successor is asked
+ * again, and told so. It wakes every mailbox once, so a sleeper looks. */
+static int rpc_repeat(uint32_t worker, struct sd_cmd *cmd, uint64_t *epoch)
 {
+	uint64_t now = ld_acq(&pl.info->epoch);
+
+	if (now == *epoch)
+		return 0;
+	*epoch = now;
+	cmd->flags |= SD_CMD_AGAIN;
+	return pl_cmd(worker, cmd);
+}
+
+static int rpc_await(struct pl_waiter *w, const struct sd_reply *rep, uint32_t worker,
+		     struct sd_cmd *cmd, uint64_t epoch)
+{
+	uint32_t seq = cmd->rseq;
 	uint64_t until = pl_now_ns() +
 			 (ld_rlx(&pl.info->cpus) < 2 ? 0 : ld_rlx(&pl.info->spin_ns));
 	int r = 0;
@@ -44,8 +59,9 @@ static int rpc_await(struct pl_waiter *w, const struct sd_reply *rep, uint32_t s
 			continue;
 		}
 		pl_mbox_drain(w->m);
-		if (reply_here(rep, seq))
-			break;
+		r = rpc_repeat(worker, cmd, &epoch);
+		if (r || reply_here(rep, seq))
+			continue;
 		if (shm_mbox_sleep(w->m))
 			r = rpc_sleep(w);
 		shm_mbox_awake(w->m);
@@ -58,6 +74,7 @@ int pl_rpc(uint32_t worker, struct sd_cmd *cmd, void *data, size_t max, size_t *
 	int r, saved = errno;
 	const struct sd_reply *rep;
 	struct pl_waiter w;
+	uint64_t epoch;
 	uint32_t len;
 
 	r = pl_waiter_get(&w);
@@ -69,9 +86,10 @@ int pl_rpc(uint32_t worker, struct sd_cmd *cmd, void *data, size_t max, size_t *
 	if (!cmd->rseq)
 		cmd->rseq = 1;			/* 0 is a fresh reply slot's */
 	st_rel(&w.m->rseq, cmd->rseq);
+	epoch = ld_acq(&pl.info->epoch);
 	r = pl_cmd(worker, cmd);
 	if (!r)
-		r = rpc_await(&w, rep, cmd->rseq);
+		r = rpc_await(&w, rep, worker, cmd, epoch);
 	shm_mbox_clear(w.m, SD_MBOX_REPLY_BIT);
 	if (r)
 		goto out;

@@ -62,11 +62,13 @@ static void sock_new(int fd, int domain, int type, int proto)
 		return;
 	slot_init(pl_p(slot), domain, type, proto);
 	cmd = pl_cmd_for(slot, SD_OP_ATTACH);
-	if (pl_cmd_quiet(0, &cmd)) {
-		shm_pslot_free(&pl.seg, slot);
-		return;
-	}
+	/* First the fd: a slot in service to which nothing refers is one that was closed. */
 	pl_fd_enter(fd, slot);
+	if (pl_cmd_quiet(0, &cmd)) {
+		shm_ofd_take(pl.proc, fd);
+		shm_slot_put(&pl.seg, slot);
+		shm_pslot_free(&pl.seg, slot);
+	}
 }
 
 PL_EXPORT int socket(int domain, int type, int protocol)

@@ -71,6 +71,24 @@ int shm_accept_push(struct sd_accept_ring *r, struct shm_accept_prod *p, uint32_
 	return 0;
 }
 
+void shm_accept_adopt(struct sd_accept_ring *r, struct shm_accept_prod *p)
+{
+	uint32_t prod = ld_acq(&r->prod);
+
+	if (prod - ld_acq(&r->cons) < N && ld_acq(&ent(r, prod)->claim) == SD_CLAIM_READY)
+		st_rel(&r->prod, ++prod);
+	*p = (struct shm_accept_prod){ .prod = prod };
+}
+
+void shm_accept_walk(struct sd_accept_ring *r, void (*fn)(void *arg, uint32_t slot, uint32_t gen),
+		     void *arg)
+{
+	for (unsigned i = 0; i < N; i++) {
+		if (ld_acq(&r->e[i].claim) != SD_CLAIM_FREE)
+			fn(arg, ld_rlx(&r->e[i].slot), ld_rlx(&r->e[i].gen));
+	}
+}
+
 uint32_t shm_accept_len(struct sd_accept_ring *r, const struct shm_accept_prod *p)
 {
 	uint32_t i, n = fill(ld_acq(&r->cons), p->prod), ready = 0;

@@ -34,6 +34,12 @@ uint32_t shm_accept_len(struct sd_accept_ring *r, const struct shm_accept_prod *
  * Return: true and one entry; false when a pass found no more (the next call begins anew). */
 bool shm_accept_take_back(struct sd_accept_ring *r, struct shm_accept_prod *p, uint32_t *ret_slot,
 			  uint32_t *ret_gen);
+/* Engine: take over the ring of a worker that was killed. A push that had filled its entry, but
+ * had not moved prod, is completed. */
+void shm_accept_adopt(struct sd_accept_ring *r, struct shm_accept_prod *p);
+/* Engine: @fn(arg, slot, gen) for each entry that is not FREE. */
+void shm_accept_walk(struct sd_accept_ring *r, void (*fn)(void *arg, uint32_t slot, uint32_t gen),
+		     void *arg);
 /* Engine: entries claimed by @proc/@gen and not installed become READY again. Return: how many. */
 unsigned shm_accept_reap(struct sd_accept_ring *r, uint32_t proc, uint32_t gen);
 

@@ -294,6 +294,45 @@ void shm_fifo_destroy(const struct shm_fifo_mem *m, enum sd_fifo_role role,
 	*map = (struct sd_fifo_map){ 0 };
 }
 
+/* ---- adoption ---- */
+
+struct adopt {
+	bool (*fn)(void *arg, uint32_t chunk);
+	void *arg;
+	uint32_t held;
+};
+
+static void entry_adopt(struct adopt *a, uint32_t *e)
+{
+	uint32_t idx = ld_rlx(e);
+
+	if (!idx)
+		return;
+	if (a->fn(a->arg, idx))
+		a->held++;
+	else
+		st_rlx(e, 0);
+}
+
+void shm_fifo_adopt(const struct shm_seg *seg, enum sd_fifo_role role, struct sd_fifo_map *map,
+		    bool (*fn)(void *arg, uint32_t chunk), void *arg)
+{
+	struct adopt a = { fn, arg, 0 };
+	uint32_t level = ld_rlx(&map->level);
+	uint32_t *mc;
+	unsigned i, k;
+
+	for (i = 0; !level && i < SD_MAP_DIRECT; i++)
+		entry_adopt(&a, &map->direct[i]);
+	for (i = 0; i < SD_MAP_INDIRECT; i++) {
+		entry_adopt(&a, &map->ind[i]);
+		mc = level ? map_chunk(seg, role, ld_rlx(&map->ind[i])) : NULL;
+		for (k = 0; mc && k < SD_MAP_ENTRIES; k++)
+			entry_adopt(&a, &mc[k]);
+	}
+	st_rlx(&map->held, a.held);
+}
+
 /* ---- consumer ---- */
 
 unsigned shm_fifo_iov(const struct shm_seg *seg, enum sd_fifo_role role,

@@ -49,6 +49,11 @@ void shm_fifo_release(const struct shm_fifo_mem *m, enum sd_fifo_role role, stru
 void shm_fifo_destroy(const struct shm_fifo_mem *m, enum sd_fifo_role role,
 		      struct sd_fifo_map *map);
 
+/* Adoption: every chunk that the map holds, map chunks included, once; makes `held` right. @fn says
+ * whether the chunk may stay: what may not is taken out of the map. */
+void shm_fifo_adopt(const struct shm_seg *seg, enum sd_fifo_role role, struct sd_fifo_map *map,
+		    bool (*fn)(void *arg, uint32_t chunk), void *arg);
+
 /* ---- consumer (and the producer for retransmission) ---- */
 
 /**

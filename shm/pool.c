@@ -270,3 +270,62 @@ void shm_eslot_free(struct shm_epool *p, uint32_t slot)
 	p->slot_used--;
 	p->slots[p->slot_cnt++] = slot;
 }
+
+/* ---- engine side, after a crash ---- */
+
+/* Return: false when the bit was set already. */
+static bool mark(uint64_t *map, uint32_t i)
+{
+	uint64_t bit = 1ull << i % 64;
+
+	if (map[i / 64] & bit)
+		return false;
+	map[i / 64] |= bit;
+	return true;
+}
+
+bool shm_epool_mark_chunk(struct shm_epool *p, struct shm_emarks *m, uint32_t chunk)
+{
+	if (!chunk || chunk >= SD_CHUNKS || chunk >= ld_rlx(&p->span->next_chunk) ||
+	    !mark(m->chunk, chunk))
+		return false;
+	p->chunk_used++;
+	return true;
+}
+
+bool shm_epool_mark_slot(struct shm_epool *p, struct shm_emarks *m, uint32_t slot)
+{
+	if (slot - SD_SLOTS_P >= ESLOTS || slot >= ld_rlx(&p->span->next_slot) ||
+	    !mark(m->slot, slot - SD_SLOTS_P))
+		return false;
+	p->slot_used++;
+	return true;
+}
+
+static bool marked(const uint64_t *map, uint32_t i)
+{
+	return map[i / 64] >> i % 64 & 1;
+}
+
+void shm_epools_refill(struct shm_epool *const *p, unsigned cnt, const struct shm_emarks *m)
+{
+	uint32_t chunks = ld_rlx(&p[0]->span->next_chunk), slots = ld_rlx(&p[0]->span->next_slot);
+	uint32_t i;
+
+	if (chunks > SD_CHUNKS)
+		chunks = SD_CHUNKS;
+	if (slots > SD_SLOTS)
+		slots = SD_SLOTS;
+	for (i = chunks; i-- > 1;) {		/* lowest on top */
+		struct shm_epool *to = p[i / SPAN % cnt];
+
+		if (!marked(m->chunk, i))
+			to->chunks[to->chunk_cnt++] = i;
+	}
+	for (i = slots; i-- > SD_SLOTS_P;) {
+		struct shm_epool *to = p[i / SPAN % cnt];
+
+		if (!marked(m->slot, i - SD_SLOTS_P))
+			to->slots[to->slot_cnt++] = i;
+	}
+}

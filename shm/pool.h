@@ -74,4 +74,18 @@ void shm_echunk_free(struct shm_epool *p, uint32_t chunk);
 uint32_t shm_eslot_alloc(struct shm_epool *p);		/* in [SD_SLOTS_P, SD_SLOTS), 0 = none */
 void shm_eslot_free(struct shm_epool *p, uint32_t slot);
 
+/* ---- engine side, after a crash: single-threaded, fresh pools on the span as it was ---- */
+
+/* One bit per chunk and per engine slot (from SD_SLOTS_P) that is out in the world. */
+struct shm_emarks {
+	uint64_t *chunk;		/* [SD_CHUNKS / 64] */
+	uint64_t *slot;			/* [(SD_SLOTS - SD_SLOTS_P) / 64] */
+};
+/* @p owns it. Return: false when it is out of the span or was marked already: two cannot have
+ * it. */
+bool shm_epool_mark_chunk(struct shm_epool *p, struct shm_emarks *m, uint32_t chunk);
+bool shm_epool_mark_slot(struct shm_epool *p, struct shm_emarks *m, uint32_t slot);
+/* What the span had given out and nobody marked goes onto the pools' stacks, in turn. */
+void shm_epools_refill(struct shm_epool *const *p, unsigned cnt, const struct shm_emarks *m);
+
 #endif

@@ -24,7 +24,7 @@ int shm_cmd_publish(const struct shm_seg *seg, uint32_t proc, uint32_t worker,
 		return -EINVAL;
 	pos = ld_rlx(&r->reserve);
 	do {
-		cons = ld_acq(&r->cons);	/* pairs with st_rel in reader_next() */
+		cons = ld_acq(&r->cons);	/* pairs with st_rel in shm_cmd_pop() */
 		if (pos - cons >= SD_CMD_ENTRIES)
 			return -EAGAIN;
 	} while (!cas_sc(&r->reserve, &pos, pos + 1));
@@ -71,13 +71,12 @@ static uint32_t first_ready(const struct sd_cmd_ring *r, const struct shm_cmd_re
 }
 
 /* The entry at cons is done with: move on, also over what was taken ahead. */
-static void reader_next(struct sd_cmd_ring *r, struct shm_cmd_reader *rd)
+static void reader_next(struct shm_cmd_reader *rd)
 {
 	do {
 		rd->cons++;
 		rd->taken >>= 1;
 	} while (rd->taken & 1);
-	st_rel(&r->cons, rd->cons);		/* pairs with ld_acq in shm_cmd_push() */
 }
 
 bool shm_cmd_pop(const struct shm_seg *seg, uint32_t proc, uint32_t worker,
@@ -88,6 +87,8 @@ bool shm_cmd_pop(const struct shm_seg *seg, uint32_t proc, uint32_t worker,
 
 	if (!r)
 		return false;
+	if (ld_rlx(&r->cons) != rd->cons)
+		st_rel(&r->cons, rd->cons);	/* pairs with ld_acq in shm_cmd_publish() */
 	if (!ready(r, rd->cons)) {
 		n = ld_rlx(&r->reserve) - rd->cons;
 		if (n > SHM_CMD_AHEAD)
@@ -103,6 +104,6 @@ bool shm_cmd_pop(const struct shm_seg *seg, uint32_t proc, uint32_t worker,
 	if (i)
 		rd->taken |= 1ull << i;
 	else
-		reader_next(r, rd);
+		reader_next(rd);
 	return true;
 }

@@ -25,20 +25,24 @@ int shm_cmd_push(const struct shm_seg *seg, uint32_t proc, uint32_t worker,
 		 const struct sd_cmd *cmd);
 /* Its two steps. publish() alone: the worker finds the command when the process next gives notice.
  * notice() sets the bit. Return: true when it was clear, that is, the worker has looked since the
- * last notice and may sleep; otherwise who gave that notice has rung the doorbell, or is about to. */
+ * last notice and may sleep; otherwise who gave that notice has rung the doorbell, or is about
+ * to. */
 int shm_cmd_publish(const struct shm_seg *seg, uint32_t proc, uint32_t worker,
 		    const struct sd_cmd *cmd);
 bool shm_cmd_notice(const struct shm_seg *seg, uint32_t proc, uint32_t worker);
 
 #define SHM_CMD_AHEAD	64u
 
-/* Worker's private view of one ring; zero-initialised with the ring. */
+/* Worker's private view of one ring; zero-initialised with the ring, or cons read from the ring
+ * of a worker that was killed (commands taken ahead of cons come again then). */
 struct shm_cmd_reader {
 	uint32_t cons;
 	uint64_t taken;			/* bit i: the entry at cons + i was taken ahead of cons */
 };
 
-/* Copy out the next command. Return: true when there was one. */
+/* Copy out the next command. Return: true when there was one. What was popped before counts as
+ * carried out: only now does cons move over it, so a worker that is killed leaves its last
+ * command in the ring and its successor takes that again. */
 bool shm_cmd_pop(const struct shm_seg *seg, uint32_t proc, uint32_t worker,
 		 struct shm_cmd_reader *rd, struct sd_cmd *ret_cmd);
 

@@ -70,7 +70,8 @@ static int send_request(int fd, const struct request *rq)
 	return 0;
 }
 
-/* One part appended. Return: 1 = more to come, 0 = that was the last, -1 = told. */
+/* One part appended. Return: 1 = more to come, 2 = the engine was restarted, ask again, 0 = that
+ * was the last, -1 = told. */
 static int read_part(int fd, char **text, size_t *len)
 {
 	static char buf[sizeof(struct sd_ctl_text) + SD_CTL_TEXT_MAX];
@@ -88,6 +89,8 @@ static int read_part(int fd, char **text, size_t *len)
 		fprintf(stderr, "stackctl: stackd says: %.*s\n", (int)sizeof(e->text), e->text);
 		return -1;
 	}
+	if (n == sizeof(t->h) && t->h.type == CTL_AGAIN)
+		return 2;
 	if (n < (ssize_t)sizeof(*t) || t->h.type != CTL_TEXT_R ||
 	    (size_t)n != sizeof(*t) + t->len) {
 		fprintf(stderr, "stackctl: stackd's answer is not understood\n");
@@ -117,6 +120,10 @@ static int ask(const struct request *rq, char **ret_text)
 	if (!r) {
 		do {
 			r = read_part(fd, ret_text, &len);
+			if (r == 2) {
+				len = 0;
+				r = send_request(fd, rq) ? -1 : 1;
+			}
 		} while (r > 0);
 	}
 	close(fd);

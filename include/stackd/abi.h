@@ -317,13 +317,16 @@ enum sd_op {
 
 #define SD_BIND_DEFER_PORT (1u << 0)	/* IP_BIND_ADDRESS_NO_PORT */
 
+/* sd_cmd.flags: sent before, but the engine was restarted: it may have been carried out. */
+#define SD_CMD_AGAIN	(1u << 0)
+
 /* One entry, one line. Multi-producer within the process: a producer takes position p by
  * compare-and-swap on the reserve word (full while p - cons == N), fills entry p % N, then stores
  * seq = p + 1 (release). */
 struct sd_cmd {
 	uint32_t seq;
 	uint16_t op;			/* enum sd_op */
-	uint16_t rsv;
+	uint16_t flags;			/* SD_CMD_* */
 	uint32_t slot, gen;
 	uint32_t mbox;			/* where to reply, 0 = nowhere */
 	uint32_t rseq;

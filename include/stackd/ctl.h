@@ -36,6 +36,9 @@ enum sd_ctl_type {
 	CTL_ERROR,		/* struct sd_ctl_error */
 	CTL_REATTACH,		/* exec'd image, on the inherited connection: struct sd_ctl_hello */
 	CTL_REATTACH_R,		/* struct sd_ctl_hello_r + fds: control connection, then as HELLO_R */
+	/* engine -> program: struct sd_ctl_head; the engine was restarted: who waits for an answer
+	 * repeats the request, others forget this */
+	CTL_AGAIN,
 };
 
 struct sd_ctl_head {

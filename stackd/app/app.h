@@ -21,7 +21,8 @@ struct app_proc {
 	/* worker that its connections prefer; app_attach() chooses */
 	uint16_t home;
 	char comm[32];
-	uint64_t fd_key;		/* its connection and eventfds in the supervisor's store */
+	uint64_t fd_key;		/* its eventfds in the supervisor's store */
+	uint64_t conn_key;		/* its connection there */
 };
 
 int app_init(struct stack *st);
@@ -62,6 +63,17 @@ struct app_proc *app_proc_at(struct stack *st, uint32_t proc_rec);
  * refers to the segment any more. */
 #define APP_LINGER_US	(120ull * 1000 * 1000)
 bool app_seg_drain(struct stack *st, uint16_t seg);
+/* ---- adoption of what a killed engine left (app/adopt.c); one thread for all workers ----
+ * In this order, tables of sock/, tcp/ and udp/ between procs and slots. */
+/* Processes: rings, indices, mailbox owners are set by app_adopt_mbox(). */
+void app_adopt_procs(struct stack *st);
+void app_adopt_mbox(struct stack *st, uint32_t proc_rec, uint32_t mbox);
+/* Slots and FIFOs of a segment: what each is, who owns it, what its pools have given out. @st:
+ * of all workers. Return: 0 or -ENOMEM. */
+int app_adopt_slots(struct stack *const *st, unsigned workers, uint16_t seg);
+/* Everything stands: lost kicks and closes are carried out, everybody looks at his sockets
+ * again. */
+void app_adopt_finish(struct stack *const *st, unsigned workers, uint16_t seg);
 void app_proc_walk(struct stack *st,
 		   void (*fn)(void *arg, uint32_t rec, const struct app_proc *p), void *arg);
 

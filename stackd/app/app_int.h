@@ -33,10 +33,10 @@ struct app_seg {
 	uint16_t bad[SD_MAX_PROCS];	/* broken commands */
 	struct shm_cmd_reader rd[SD_MAX_PROCS];
 	uint64_t queued[MBOX_WORDS];	/* in app_state.wakes */
+	uint64_t again[PROC_WORDS];	/* adopted: commands may have been done before */
 
 	/* worker 0 */
 	uint32_t attached;		/* processes: live, or being undone */
-	uint32_t hi_pslot;		/* highest program slot ever in service */
 	uint64_t used[PROC_WORDS];	/* process indices taken */
 	uint16_t mbox_owner[SD_MAX_MBOXES];	/* process index + 1 */
 	uint8_t ending;			/* APP_JOB_END is not done yet */
@@ -89,6 +89,7 @@ void app_close_slot(struct stack *st, struct sock_id id);
 void app_on_cmd(struct stack *st, const struct stack_msg *msg);
 
 /* ---- proc.c ---- */
+void app_proc_join(struct stack *st, uint16_t seg, uint32_t proc, uint32_t rec);
 void app_on_proc_add(struct stack *st, const struct stack_msg *msg);
 void app_on_proc_gone(struct stack *st, const struct stack_msg *msg);
 void app_on_proc_ack(struct stack *st, const struct stack_msg *msg);
@@ -98,6 +99,8 @@ void app_on_proc_reap(struct stack *st, const struct stack_msg *msg);
 void app_tell_all(struct stack *st, uint16_t kind, const struct app_proc *p, uint32_t rec);
 /* Worker 0: nothing of the process is left; ends the family with the last one. */
 void app_proc_free(struct stack *st, uint32_t rec);
+/* Worker 0: no process of the segment is left; what it still has is closed (APP_JOB_END). */
+void app_family_end(struct stack *st, uint16_t seg);
 
 /* ---- undo.c: worker 0 ---- */
 static inline uint32_t app_jobs_max(const struct stack *st)

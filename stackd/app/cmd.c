@@ -29,14 +29,18 @@ static void answer(struct stack *st, const struct sock_cmd *c, int err)
 /* A program's slot goes into service. -EPROTO: no honest shim asks this. */
 static int slot_attach(struct stack *st, const struct sock_cmd *c)
 {
-	struct app_seg *s = &st->app->segs[c->id.seg];
+	struct seg_rec *rec = stack_seg_rec(st, c->id.seg);
 	struct shm_seg *seg = stack_seg(st, c->id.seg);
 	struct sd_slot_e *e = seg ? shm_slot_e(seg, c->id.slot) : NULL;
 	const struct sock_ops *ops;
 	struct sd_opts o;
 	int err;
 
-	if (!e || c->id.slot >= SD_SLOTS_P || ld_acq(&e->gen))
+	if (!e || c->id.slot >= SD_SLOTS_P)
+		return -EPROTO;
+	if (c->again && ld_acq(&e->gen) == c->id.gen)
+		return 0;		/* the engine before this one had done it */
+	if (ld_acq(&e->gen))
 		return -EPROTO;
 	o = shm_slot_p(seg, c->id.slot)->opts;
 	ops = sock_find(st, o.type, o.proto, &err);
@@ -47,8 +51,8 @@ static int slot_attach(struct stack *st, const struct sock_cmd *c)
 		.tx_limit = sock_buf_limit(o.sndbuf), .rx_limit = sock_buf_limit(o.rcvbuf),
 		.type = ops->type, .proto = ops->proto,
 	};
-	if (c->id.slot > s->hi_pslot)
-		s->hi_pslot = c->id.slot;
+	if (c->id.slot > rec->hi_pslot)
+		rec->hi_pslot = c->id.slot;
 	sock_slot_count(st, c->id.seg, 1);
 	st_rel(&e->gen, c->id.gen);	/* pairs with ld_acq in programs and sock_slot_e() */
 	return 0;
@@ -78,6 +82,24 @@ static void do_kick(struct stack *st, const struct sock_ops *ops, const struct s
 		ops->kick(st, c, obj, pending);
 }
 
+/* Has an engine that was killed carried the command out, but for the answer? Answers then. */
+static bool done_before(struct stack *st, const struct sock_cmd *c, const struct sd_slot_e *e)
+{
+	struct sd_name name = { .addr = e->laddr, .port = e->lport };
+
+	if (c->op == SD_OP_BIND && e->flags & SD_E_BOUND && e->obj &&
+	    sd_addr_eq(&c->addr, &e->laddr) && (!c->port || c->port == e->lport)) {
+		st->up->reply(st, c->reply, 0, &name, sizeof(name));
+		return true;
+	}
+	if (c->op == SD_OP_CONNECT && sd_addr_eq(&c->addr, &e->raddr) && c->port == e->rport &&
+	    (e->state == SD_ST_SYN_SENT || e->state == SD_ST_ESTABLISHED)) {
+		answer(st, c, 0);
+		return true;
+	}
+	return false;
+}
+
 static void call(struct stack *st, const struct sock_ops *ops, const struct sock_cmd *c,
 		 struct sd_slot_e *e, uint32_t obj)
 {
@@ -99,6 +121,8 @@ static void call(struct stack *st, const struct sock_ops *ops, const struct sock
 	case SD_OP_SETOPT: fn = ops->setopt; break;
 	case SD_OP_GETOPT: fn = ops->getopt; break;
 	}
+	if (c->again && done_before(st, c, e))
+		return;
 	if (fn)
 		fn(st, c, obj);
 	else
@@ -186,7 +210,17 @@ static bool check(struct stack *st, uint16_t seg, uint32_t proc, const struct sd
 		return false;
 	c->cred = (struct sock_cred){ .uid = p->uid, .low_ports = p->low_ports };
 	c->home = p->home;
+	c->again = cmd->flags & SD_CMD_AGAIN || bit_get(st->app->segs[seg].again, proc);
 	return true;
+}
+
+/* The engine that took it first had answered it. */
+static bool answered(struct stack *st, const struct sock_cmd *c)
+{
+	const struct sd_reply *r = c->again && c->reply.mbox ?
+				   shm_reply(&st->segs[c->reply.seg], c->reply.mbox) : NULL;
+
+	return r && ld_rlx(&r->seq) == c->reply.rseq;
 }
 
 static void command(struct stack *st, uint16_t seg, uint32_t proc, const struct sd_cmd *cmd)
@@ -197,6 +231,8 @@ static void command(struct stack *st, uint16_t seg, uint32_t proc, const struct 
 	snmp_inc(st, SNMP_App_Commands);
 	if (!check(st, seg, proc, cmd, &c))
 		err = -EPROTO;
+	else if (answered(st, &c))
+		return;
 	else if (c.op != SD_OP_ATTACH)
 		app_dispatch(st, &c);
 	else if (st->worker != 0)
@@ -227,8 +263,11 @@ unsigned app_proc_poll(struct stack *st, uint16_t seg_id, uint32_t proc, unsigne
 	struct sd_cmd cmd;
 	unsigned n = 0;
 
-	while (seg && n < max && bit_get(s->live, proc) &&
-	       shm_cmd_pop(seg, proc, st->worker, &s->rd[proc], &cmd)) {
+	while (seg && n < max && bit_get(s->live, proc)) {
+		if (!shm_cmd_pop(seg, proc, st->worker, &s->rd[proc], &cmd)) {
+			bit_clear(s->again, proc);
+			break;
+		}
 		command(st, seg_id, proc, &cmd);
 		n++;
 	}

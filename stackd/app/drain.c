@@ -75,7 +75,6 @@ bool app_seg_drain(struct stack *st, uint16_t seg)
 		return false;
 	s->drain = APP_D_IDLE;
 	s->drain_since_us = 0;
-	s->hi_pslot = 0;
 	sock_seg_gone(st, seg);
 	return true;
 }

@@ -50,18 +50,22 @@ static void seg_deactivate(struct app_state *a, uint16_t seg)
 	s->active = 0;
 }
 
-void app_on_proc_add(struct stack *st, const struct stack_msg *msg)
+/* Take the commands of @proc from now on. */
+void app_proc_join(struct stack *st, uint16_t seg, uint32_t proc, uint32_t rec)
 {
-	uint16_t seg = (uint16_t)msg->u32[0];
-	uint32_t proc = msg->u32[1];
 	struct app_seg *s = &st->app->segs[seg];
 
-	s->rec[proc] = msg->u32[2];
+	s->rec[proc] = rec;
 	s->bad[proc] = 0;
 	bit_set(s->live, proc);
 	bit_set(s->more, proc);		/* it may have pushed before this came */
 	if (s->procs++ == 0)
 		seg_activate(st->app, seg);
+}
+
+void app_on_proc_add(struct stack *st, const struct stack_msg *msg)
+{
+	app_proc_join(st, (uint16_t)msg->u32[0], msg->u32[1], msg->u32[2]);
 }
 
 /* Nothing that the process left half-written may look like a command of the next one. */
@@ -242,12 +246,16 @@ void app_proc_free(struct stack *st, uint32_t rec)
 	bit_clear(s->used, p->idx);
 	*p = (struct app_proc){ 0 };
 	idx_free(&st->app->procs, rec);
-	if (--s->attached == 0) {
-		s->ending = 1;
-		app_job_add(st, (struct app_job){ .kind = APP_JOB_END, .seg = seg });
-	} else {
+	if (--s->attached == 0)
+		app_family_end(st, seg);
+	else
 		app_sweep_want(st, seg);
-	}
+}
+
+void app_family_end(struct stack *st, uint16_t seg)
+{
+	st->app->segs[seg].ending = 1;
+	app_job_add(st, (struct app_job){ .kind = APP_JOB_END, .seg = seg });
 }
 
 void app_on_proc_bad(struct stack *st, const struct stack_msg *msg)

@@ -181,7 +181,7 @@ static bool slots_piece(struct stack *st)
 
 	end = end < SD_SLOTS ? end : SD_SLOTS;
 	for (unsigned n = 0; n < SWEEP_PIECE / 8; n++) {
-		if (w->pos > st->app->segs[w->seg].hi_pslot && w->pos < SD_SLOTS_P)
+		if (w->pos > stack_seg_rec(st, w->seg)->hi_pslot && w->pos < SD_SLOTS_P)
 			w->pos = SD_SLOTS_P;
 		if (w->pos >= SD_SLOTS_P && w->pos >= end)
 			return true;

@@ -149,11 +149,12 @@ static bool end_piece(struct stack *st, struct app_job *j)
 {
 	struct app_seg *s = &st->app->segs[j->seg];
 	struct shm_epool *pool = &st->epools[j->seg];
+	uint32_t hi = stack_seg_rec(st, j->seg)->hi_pslot;
 	uint32_t made = pool->span ? ld_acq(&pool->span->next_slot) : 0;
 
 	if (!j->pos) {
 		j->pos = j->stage == END_PROGRAM_SLOTS ? 1 : SD_SLOTS_P;
-		j->end = j->stage == END_PROGRAM_SLOTS ? s->hi_pslot + 1 :
+		j->end = j->stage == END_PROGRAM_SLOTS ? hi + 1 :
 			 made < SD_SLOTS ? made : SD_SLOTS;
 	}
 	for (unsigned n = 0; n < JOB_PIECE && j->pos < j->end; n++)

@@ -151,3 +151,49 @@ void idx_free(struct idx_pool *p, uint32_t idx)
 	p->stack[p->depth++] = idx;
 	p->used--;
 }
+
+void idx_adopt(struct idx_pool *p, uint32_t idx)
+{
+	ASSERT(idx >= p->bump && idx - p->first < p->cnt);
+	while (p->bump < idx)
+		p->stack[p->depth++] = p->bump++;
+	p->bump++;
+	p->used++;
+}
+
+/* ---- what is there ---- */
+
+void arena_iter_init(struct arena_iter *it, const struct arena *a, enum arena_region r,
+		     uint32_t first, uint32_t end)
+{
+	uint32_t cnt = a->hdr->reg[r].cnt;
+
+	*it = (struct arena_iter){ .a = a, .r = r, .idx = first ? first : 1,
+				   .end = end < cnt ? end : cnt };
+}
+
+/* Move on to the next stretch of memory that exists. Return: false = there is none. */
+static bool iter_skip(struct arena_iter *it, uint64_t off, uint32_t size)
+{
+	off_t data = lseek(it->a->fd, (off_t)off, SEEK_DATA), hole;
+	uint64_t base = it->a->hdr->reg[it->r].off;
+
+	hole = data < 0 ? -1 : lseek(it->a->fd, data, SEEK_HOLE);
+	if (hole < 0)
+		return false;
+	if ((uint64_t)data > off)
+		it->idx = (uint32_t)(((uint64_t)data - base) / size);
+	it->data_end = (uint64_t)hole;
+	return it->idx < it->end;
+}
+
+void *arena_iter_next(struct arena_iter *it, uint32_t *ret_idx)
+{
+	uint32_t size = it->a->hdr->reg[it->r].elem_size;
+	uint64_t off = it->a->hdr->reg[it->r].off + (uint64_t)it->idx * size;
+
+	if (it->idx >= it->end || (off + size > it->data_end && !iter_skip(it, off, size)))
+		return NULL;
+	*ret_idx = it->idx++;
+	return arena_at(it->a, it->r, *ret_idx);
+}

@@ -24,8 +24,9 @@ enum arena_region {
 	AR_UDP,				/* struct udp_sock (udp/) */
 	AR_NEIGH,			/* struct neigh_rec (link/) */
 	AR_ROUTE,			/* struct ip_route (ip/) */
-	AR_SEG,				/* struct seg_rec (engine/): which segments exist */
+	AR_SEG,				/* struct seg_rec (core/stack.h): segments, by number */
 	AR_PROC,			/* struct proc_rec (app/): attached programs */
+	AR_ENGINE,			/* struct engine_rec (engine/): one, index 1 */
 	AR_MAX
 };
 
@@ -46,8 +47,9 @@ struct arena_intent {
 	uint32_t kind;			/* enum obj_kind, 0 = nothing */
 	uint32_t idx;
 	uint64_t pkt_hash;		/* identifies the packet, for quarantine */
-	uint64_t count;
-	uint8_t pad[40];
+	uint64_t count;			/* crashes in a row that named last_kind, last_idx */
+	uint32_t last_kind, last_idx;	/* what the crash before named */
+	uint8_t pad[32];
 };
 
 struct arena {
@@ -83,5 +85,20 @@ int idx_pool_init(struct idx_pool *p, uint32_t first, uint32_t cnt);
 void idx_pool_fini(struct idx_pool *p);
 uint32_t idx_alloc(struct idx_pool *p);		/* 0 = none left */
 void idx_free(struct idx_pool *p, uint32_t idx);
+/* Adoption: @idx is in use. In rising order, on a pool that has given nothing out yet. */
+void idx_adopt(struct idx_pool *p, uint32_t idx);
+
+/* Records of a region whose memory was ever touched, [first, end): what a sparse region holds is
+ * found without touching (and so allocating) the rest. System calls: at start only. */
+struct arena_iter {
+	const struct arena *a;
+	enum arena_region r;
+	uint32_t idx, end;		/* next record; 0 is passed over */
+	uint64_t data_end;		/* memfd offset up to which memory is known to be there */
+};
+void arena_iter_init(struct arena_iter *it, const struct arena *a, enum arena_region r,
+		     uint32_t first, uint32_t end);
+/* Return: the record and *ret_idx, or NULL at the end. */
+void *arena_iter_next(struct arena_iter *it, uint32_t *ret_idx);
 
 #endif

@@ -51,6 +51,13 @@ enum obj_kind {
 #define OBJ_KIND(o)	((o) >> 28)
 #define OBJ_IDX(o)	((o) & 0x0fffffffu)
 
+/* AR_SEG, by segment number: what the slots and pools of a segment are rebuilt from. */
+struct seg_rec {
+	uint32_t live;
+	uint32_t hi_pslot;		/* highest program slot ever in service; worker 0 */
+	struct shm_espan span;		/* the workers' pools borrow it */
+};
+
 /* A socket as the engine names it; all of it checked against the object before use. */
 struct sock_id {
 	uint16_t seg;
@@ -166,6 +173,10 @@ bool stack_send(struct stack *st, uint16_t to, struct stack_msg *msg);
 void stack_recv(struct stack *st, const struct stack_msg *msg);
 /* Engine, once per loop: packets that could not travel home because a ring was full. */
 void stack_flush_home(struct stack *st);
+static inline struct seg_rec *stack_seg_rec(struct stack *st, uint16_t id)
+{
+	return arena_at(st->arena, AR_SEG, id);
+}
 /* Segment by id, NULL when not attached. */
 static inline struct shm_seg *stack_seg(struct stack *st, uint16_t id)
 {

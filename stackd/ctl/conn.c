@@ -158,6 +158,8 @@ static void on_message(struct engine *eng, uint32_t idx, const void *msg, uint32
 
 	if (len < sizeof(*h) || h->len != len) {
 		conn_refuse(eng, idx, -EPROTO, "malformed message");
+	} else if (cn->state != CONN_OPEN && cn->adopted) {
+		cn->adopted = 0;	/* it crossed our asking for it */
 	} else if (cn->state != CONN_OPEN) {
 		conn_refuse(eng, idx, -EPROTO, "a request before the answer to the one before");
 	} else if (h->type == CTL_HELLO && len == sizeof(struct sd_ctl_hello)) {

@@ -162,27 +162,27 @@ static void arena_kept(struct engine *eng, struct deposit *d, int err, int ro_fd
 	free(d);
 }
 
-void ctl_ready(struct engine *eng)
+static int keep_arena(struct engine *eng)
 {
-	struct sup_msg m = { .type = ENG_READY };
 	struct deposit *d = calloc(1, sizeof(*d));
-	int r;
 
 	ASSERT(d);
 	d->done = arena_kept;
+	return ctl_keep(eng, d, ctl_new_key(eng), KEEP_ARENA, NULL, 0, &eng->arena.fd, 1, 0);
+}
+
+void ctl_ready(struct engine *eng)
+{
+	struct sup_msg m = { .type = ENG_READY };
+	int r = eng->adopts ? 0 : keep_arena(eng);
+
 	ring_watch(eng->w[0], eng->chan, RING_CHAN, 0);
-	r = ctl_keep(eng, d, ctl_new_key(eng), KEEP_ARENA, NULL, 0, &eng->arena.fd, 1, 0);
 	if (!r)
 		r = sup_send(eng->chan, &m, sizeof(m), NULL, 0, 0);
 	if (r) {
 		engine_log("cannot talk to the supervisor: %s", strerror(-r));
 		stop(eng);
 	}
-	for (uint32_t i = 0; i < eng->old_cnt; i++)
-		ctl_drop(eng, eng->old_keys[i]);
-	free(eng->old_keys);
-	eng->old_keys = NULL;
-	eng->old_cnt = 0;
 }
 
 void ctl_proc_bad(struct engine *eng, uint32_t proc_rec)

@@ -9,6 +9,13 @@
 
 /* Before threads. Return: 0 or -errno. */
 int ctl_init(struct engine *eng);
+/* Adoption (ctl/adopt.c): segments mapped, before threads; their pools, when workers' memory
+ * stands; connections and sessions, when all rooms have adopted theirs. */
+int ctl_adopt_segs(struct engine *eng);
+int ctl_adopt_pools(struct engine *eng);
+void ctl_adopt_sessions(struct engine *eng);
+/* Write the mailbox eventfds of a KEEP_PROC entry: a wake-up may have died with the engine. */
+void ctl_wake_kept(const struct kept *k);
 /* The workers stand: deposit the arena, tell the supervisor that programs may come. */
 void ctl_ready(struct engine *eng);
 /* The supervisor's channel is readable. */

@@ -37,6 +37,7 @@ enum conn_state { CONN_FREE = 0, CONN_OPEN, CONN_WAITS };
 struct conn {
 	uint8_t state;			/* enum conn_state */
 	uint8_t bad;			/* to be ended by the next ctl_poll() */
+	uint8_t adopted;		/* was asked to repeat its request: it may come twice */
 	uint32_t gen;			/* counts uses of this place */
 	int fd;
 	uint64_t key;			/* in the store; 0 = not there yet */
@@ -102,7 +103,15 @@ void session_mbox(struct engine *eng, uint32_t idx);
 /* The process is gone: detach it, retire its fds, and the segment with the last one. Takes @s. */
 void session_end(struct engine *eng, struct session *s);
 
+/* Tell every worker to listen to the session's doorbells. Return: 0 or -ENOMEM. */
+int session_watch(struct engine *eng, struct session *s);
+
 /* ---- seg.c ---- */
+/* Pools of all workers on the segment's span. Return: 0 or -errno. */
+int seg_pools(struct engine *eng, uint16_t seg);
+/* Make a mapped segment known: its table of eventfds, then its id. Takes the fds. Return: 0 or
+ * -ENOMEM. */
+int seg_show(struct engine *eng, uint16_t id, const struct shm_seg *s, const struct seg_ctl *c);
 /* A new segment, mapped and known to all workers. Return: 0, the number and its engine-written
  * half's fd (the caller's to deposit and close), or -errno. */
 int seg_open(struct engine *eng, uint16_t *ret_seg, int *ret_ro);

@@ -24,12 +24,16 @@ static uint16_t free_id(const struct engine *eng)
 	return 0;
 }
 
-static int make_pools(struct engine *eng, uint16_t seg)
+static struct seg_rec *rec_of(struct engine *eng, uint16_t seg)
 {
-	shm_espan_init(&eng->spans[seg]);
+	return arena_at(&eng->arena, AR_SEG, seg);
+}
+
+int seg_pools(struct engine *eng, uint16_t seg)
+{
 	for (uint32_t i = 0; i < eng->workers; i++) {
 		struct shm_epool *p = &eng->w[i]->st.epools[seg];
-		int r = shm_epool_init(p, &eng->spans[seg]);
+		int r = shm_epool_init(p, &rec_of(eng, seg)->span);
 
 		if (r) {
 			while (i--)
@@ -53,9 +57,24 @@ static int make_mbox_table(struct engine *eng, uint16_t seg)
 	return 0;
 }
 
+int seg_show(struct engine *eng, uint16_t id, const struct shm_seg *s, const struct seg_ctl *c)
+{
+	int r = make_mbox_table(eng, id);
+
+	if (r)
+		return r;
+	eng->segs[id].ro = s->ro;
+	eng->segs[id].rw = s->rw;
+	rec_of(eng, id)->live = 1;
+	st_rel(&eng->segs[id].id, id);
+	eng->ctl->seg[id] = *c;
+	return 0;
+}
+
 int seg_open(struct engine *eng, uint16_t *ret_seg, int *ret_ro)
 {
 	uint16_t id = free_id(eng);
+	struct seg_ctl c;
 	struct shm_seg s;
 	int ro, rw, r;
 
@@ -67,16 +86,15 @@ int seg_open(struct engine *eng, uint16_t *ret_seg, int *ret_ro)
 	r = shm_seg_map(ro, rw, true, &s);
 	if (r)
 		goto out_close;
-	r = make_pools(eng, id);
+	*rec_of(eng, id) = (struct seg_rec){ 0 };
+	shm_espan_init(&rec_of(eng, id)->span);
+	r = seg_pools(eng, id);
 	if (r)
 		goto out_unmap;
-	r = make_mbox_table(eng, id);
+	c = (struct seg_ctl){ .key = ctl_new_key(eng), .ro_fd = -1, .rw_fd = rw };
+	r = seg_show(eng, id, &s, &c);
 	if (r)
 		goto out_pools;
-	eng->segs[id].ro = s.ro;
-	eng->segs[id].rw = s.rw;
-	st_rel(&eng->segs[id].id, id);
-	eng->ctl->seg[id] = (struct seg_ctl){ .key = ctl_new_key(eng), .ro_fd = -1, .rw_fd = rw };
 	*ret_seg = id;
 	*ret_ro = ro;
 	return 0;
@@ -120,6 +138,7 @@ static void seg_gone(struct engine *eng, void *arg)
 	munmap(eng->mbox_fd[e->seg], SEG_MBOX_SIZE);
 	eng->mbox_fd[e->seg] = NULL;
 	shm_seg_unmap(s);
+	*rec_of(eng, e->seg) = (struct seg_rec){ 0 };
 	*s = (struct shm_seg){ 0 };
 	close(eng->ctl->seg[e->seg].rw_fd);
 	if (eng->ctl->seg[e->seg].ro_fd >= 0)

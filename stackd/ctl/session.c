@@ -249,8 +249,7 @@ static struct session *session_new(struct engine *eng, struct conn *cn)
 	return s;
 }
 
-/* Tell every worker to listen to the session's doorbells. */
-static int start_watch(struct engine *eng, struct session *s)
+int session_watch(struct engine *eng, struct session *s)
 {
 	struct watch *t = calloc(1, sizeof(*t));
 
@@ -275,7 +274,8 @@ static int attach(struct engine *eng, struct grant *g, struct conn *cn, const ch
 {
 	struct session *s = g->ses;
 	struct app_proc who = { .pid = cn->cred.pid, .uid = cn->cred.uid, .gid = cn->cred.gid,
-				.low_ports = cn->cred.uid == 0, .fd_key = s->key };
+				.low_ports = cn->cred.uid == 0, .fd_key = s->key,
+				.conn_key = cn->key };
 	int r = seg_open(eng, &s->seg, &g->ro_fd);
 
 	if (r)
@@ -289,7 +289,7 @@ static int attach(struct engine *eng, struct grant *g, struct conn *cn, const ch
 		r = make_doorbells(eng, s);
 	if (!r)
 		r = make_mboxes(eng, s, g);
-	return r ? r : start_watch(eng, s);
+	return r ? r : session_watch(eng, s);
 }
 
 void session_hello(struct engine *eng, uint32_t idx, const struct sd_ctl_hello *h)
@@ -298,6 +298,12 @@ void session_hello(struct engine *eng, uint32_t idx, const struct sd_ctl_hello *
 	struct grant *g;
 	int r;
 
+	if (cn->ses && cn->adopted) {	/* it was never told of that one */
+		struct session *old = cn->ses;
+
+		cn->ses = NULL;
+		session_end(eng, old);
+	}
 	if (cn->ses || h->major != SD_ABI_MAJOR || h->flags) {
 		conn_refuse(eng, idx, -EPROTO, cn->ses ? "attached already" :
 			    "the program's libstackd does not fit this stackd");
@@ -329,6 +335,7 @@ static int make_child(struct engine *eng, struct grant *g, const struct conn *pa
 {
 	struct sup_cred cred = parent->cred;
 	struct session *ps = parent->ses, *s;
+	struct app_proc *p;
 	uint64_t key = ctl_new_key(eng);
 	int sv[2], r;
 
@@ -349,7 +356,9 @@ static int make_child(struct engine *eng, struct grant *g, const struct conn *pa
 	s->seg = ps->seg;
 	eng->ctl->seg[s->seg].sessions++;
 	cred.proc = s->proc;
-	((struct app_proc *)arena_at(&eng->arena, AR_PROC, s->proc))->fd_key = s->key;
+	p = arena_at(&eng->arena, AR_PROC, s->proc);
+	p->fd_key = s->key;
+	p->conn_key = key;
 	return deposit(eng, g, 0, key, KEEP_CONN, &cred, sizeof(cred), &sv[1], 1);
 }
 
@@ -374,7 +383,7 @@ static void new_member(struct engine *eng, uint32_t idx, uint32_t type, const ch
 	if (!r)
 		r = make_mboxes(eng, g->ses, g);
 	if (!r)
-		r = start_watch(eng, g->ses);
+		r = session_watch(eng, g->ses);
 	if (!r)
 		r = deposit_proc(eng, g, 1, true);
 	if (r)

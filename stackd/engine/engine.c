@@ -3,13 +3,12 @@
  * Start-up in this order, each step needing the ones above it:
  *   handed over     settings, device queues, info page, what earlier engines had kept
  *   user            the engine's own, no capability: before there are threads
- *   arena, rings    shared by the workers; the arena is deposited with the supervisor
+ *   arena, rings shared by the workers; an earlier engine's, if it fits, else a fresh one that is
+ *                   deposited with the supervisor
  *   workers         each in its thread: memory next to its core, ring, protocol rooms
+ *   adoption        of what the earlier engine left (adopt.c): worker 0 alone, the others wait
  *   seccomp         one filter for all threads, when all rings stand
  *   ready           the supervisor lets programs in
- * This engine does not adopt what an earlier one left: it drops the old arena, segments and
- * connections from the store, so that programs attached to the dead one see their control
- * connection hang up. Their sleepers are woken first: nobody else would.
  */
 #include "stackd/engine/engine_int.h"
 
@@ -42,36 +41,12 @@ static int take_conf(struct engine *eng, const struct sup_conf *c, const int *fd
 		return -EPROTO;
 	eng->conf = c->conf;
 	eng->epoch = c->epoch;
+	eng->crashed = c->crashed;
 	eng->workers = c->conf.workers;
 	eng->info_ro_fd = fds[1];
 	eng->info = mmap(NULL, SD_INFO_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fds[0], 0);
 	close(fds[0]);
 	return eng->info == MAP_FAILED ? -errno : 0;
-}
-
-/* Something an earlier engine had kept: nobody will serve it any more. Its key is dropped when the
- * supervisor listens again (ctl_ready): it is busy handing over. */
-static int let_go(struct engine *eng, const struct sup_msg *m, const int *fds, unsigned cnt)
-{
-	uint64_t *keys = realloc(eng->old_keys, (eng->old_cnt + 1) * sizeof(*keys)), one = 1;
-	struct keep_proc kp;
-
-	if (!keys)
-		return -ENOMEM;
-	keys[eng->old_cnt++] = m->key;
-	eng->old_keys = keys;
-
-	memcpy(&kp, m->meta, sizeof(kp));
-	for (unsigned i = kp.workers; m->kind == KEEP_PROC && i < cnt; i++) {
-		struct pollfd p = { .fd = fds[i], .events = POLLOUT };
-
-		/* A counter that a program has filled up wakes its reader without us. */
-		if (poll(&p, 1, 0) == 1 && p.revents & POLLOUT &&
-		    write(fds[i], &one, sizeof(one)) < 0)
-			continue;
-	}
-	sup_close_fds(fds, cnt);
-	return 0;
 }
 
 static int take_one(struct engine *eng, const struct sup_conf *c, int len, const int *fds,
@@ -86,7 +61,7 @@ static int take_one(struct engine *eng, const struct sup_conf *c, int len, const
 		return 0;
 	}
 	if (len == sizeof(c->h) && c->h.type == SUP_KEPT)
-		return let_go(eng, &c->h, fds, cnt);
+		return adopt_take(eng, &c->h, fds, cnt);
 	return -EPROTO;
 }
 
@@ -181,6 +156,11 @@ static void worker_life(struct worker *w)
 	if (r)
 		start_failed(w, r);
 	pthread_barrier_wait(&eng->start->built);
+	if (w->st.worker == 0 && eng->adopts && !ld_acq(&eng->failed)) {
+		r = adopt_all(eng);
+		if (r)
+			start_failed(w, r);
+	}
 	if (w->st.worker == 0 && !ld_acq(&eng->failed)) {
 		r = sandbox_seccomp();
 		if (r) {
@@ -233,6 +213,25 @@ static int fail(const char *what, int r)
 	return r;
 }
 
+/* The earlier engine's, or a fresh one with a fresh secret. */
+static int make_arena(struct engine *eng)
+{
+	struct engine_rec *rec;
+	int r;
+
+	if (!adopt_arena(eng)) {
+		r = rooms_arena(eng, abi_id);
+		if (r)
+			return r;
+		rec = arena_at(&eng->arena, AR_ENGINE, 1);
+		if (getrandom(rec->secret, sizeof(rec->secret), 0) != sizeof(rec->secret))
+			return -EIO;
+	}
+	rec = arena_at(&eng->arena, AR_ENGINE, 1);
+	memcpy(eng->secret, rec->secret, sizeof(eng->secret));
+	return 0;
+}
+
 static int set_up(struct engine *eng)
 {
 	uint32_t cpus = topo_cpu_cnt(), spin;
@@ -240,11 +239,9 @@ static int set_up(struct engine *eng)
 
 	if (r)
 		return fail("cannot drop privileges", r);
-	if (getrandom(eng->secret, sizeof(eng->secret), 0) != sizeof(eng->secret))
-		return fail("getrandom", -EIO);
 	json_object_seed(0);		/* opens /dev/urandom, so not later */
 	spin = calib_spin_ns(eng->workers);
-	r = rooms_arena(eng, abi_id);
+	r = make_arena(eng);
 	if (r)
 		return fail("arena", r);
 	r = make_workers(eng);
@@ -252,6 +249,8 @@ static int set_up(struct engine *eng)
 		return fail("workers", r);
 	fill_info(eng, spin, cpus);
 	r = ctl_init(eng);
+	if (!r && eng->adopts)
+		r = ctl_adopt_segs(eng);
 	return r ? fail("control", r) : 0;
 }
 

@@ -48,6 +48,20 @@ struct worker {
 	pthread_t thread;
 };
 
+/* AR_ENGINE: what is the engine's own and must outlive it. */
+struct engine_rec {
+	uint64_t secret[2];		/* key of hashes, initial numbers, ports */
+};
+
+/* Something an earlier engine had deposited, as the supervisor hands it over. */
+struct kept {
+	struct kept *next;		/* in the order of arrival */
+	struct sup_msg m;
+	uint32_t cnt;
+	int fds[SUP_MAXFDS];
+	int ro_fd;			/* KEEP_SEG: read-only copy of fds[0]; -1 = none */
+};
+
 struct engine {
 	struct conf conf;
 	uint64_t epoch;
@@ -62,15 +76,16 @@ struct engine {
 	uint8_t mac[6];
 	uint64_t secret[2];
 
+	struct kept *kept;		/* until adopted or let go */
+	bool adopts;			/* arena and segments are an earlier engine's */
+	bool crashed;			/* and it died of itself, not by SIGKILL */
+
 	struct shm_seg segs[STACK_MAX_SEGS];
-	struct shm_espan spans[STACK_MAX_SEGS];
 	/* Eventfd of each mailbox, per segment; -1 = none. Writer: worker 0, st_rel / ld_acq. */
 	int32_t *mbox_fd[STACK_MAX_SEGS];
 
 	uint32_t stop;			/* st_rel by worker 0 */
 	uint32_t failed;		/* a worker could not start: -errno */
-	uint64_t *old_keys;		/* of what earlier engines had kept, to be dropped */
-	uint32_t old_cnt;
 	struct xcall *unsent;		/* cross calls not yet sent to everybody; worker 0 */
 	struct engine_start *start;	/* while the workers start */
 	struct ctl_state *ctl;

@@ -18,6 +18,16 @@ void ring_sleep(struct worker *w, uint64_t timeout_us);
 /* Handle what has completed. Return: number of completions. */
 unsigned ring_reap(struct worker *w);
 
+/* ---- adopt.c ---- */
+/* Something an earlier engine had deposited: kept until it is known what becomes of it. */
+int adopt_take(struct engine *eng, const struct sup_msg *m, const int *fds, unsigned cnt);
+/* Map the earlier engine's arena. Return: false when there is none that fits; whatever else it
+ * left has been let go of then. */
+bool adopt_arena(struct engine *eng);
+/* Rebuild everything from arena and segments: worker 0's thread, all workers' memory stands and
+ * none runs. Return: 0 or -errno. */
+int adopt_all(struct engine *eng);
+
 /* ---- worker.c ---- */
 /* A worker's memory and rooms; its own thread, pinned. Return: 0 or -errno. */
 int worker_init(struct worker *w);

@@ -27,8 +27,9 @@ int rooms_arena(struct engine *eng, uint64_t id)
 		[AR_UDP] = { udp_sock_size(), UDPS },
 		[AR_NEIGH] = { sizeof(struct neigh_rec), NEIGH_MAX },
 		[AR_ROUTE] = { sizeof(struct sd_route), SD_MAX_ROUTES },
-		[AR_SEG] = { sizeof(struct keep_seg), STACK_MAX_SEGS },
+		[AR_SEG] = { sizeof(struct seg_rec), STACK_MAX_SEGS },
 		[AR_PROC] = { sizeof(struct app_proc), PROCS },
+		[AR_ENGINE] = { sizeof(struct engine_rec), 2 },
 	};
 
 	return arena_create(eng->workers, defs, id, &eng->arena);

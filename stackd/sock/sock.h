@@ -80,6 +80,7 @@ struct sock_cmd {			/* a command, decoded and checked by app */
 	struct sock_cred cred;
 	uint16_t op;			/* enum sd_op */
 	uint16_t home;			/* worker that the program prefers for its connections */
+	uint8_t again;			/* an engine that was killed may have carried it out */
 	struct sd_addr addr;
 	uint16_t port;
 	uint32_t u32[3];
@@ -199,6 +200,31 @@ int32_t sock_slot_used(struct stack *st, uint16_t seg);
 void sock_seg_gone(struct stack *st, uint16_t seg);
 /* Set an asynchronous error (err, err_seq) and post ERR with @ev. */
 void sock_set_err(struct stack *st, struct sock_id id, int err, uint32_t ev);
+
+/* ---- adoption of what a killed engine left (DESIGN.md of engine/); one thread for all workers
+ * ---- */
+
+/* Tables as the arena says: on worker 0 first. Listeners whose slot is gone are freed. */
+int sock_adopt(struct stack *st);
+/* Worker 0: AR_BOUND @bound has a holder: a connection, a TIME_WAIT, a listener, a slot. Return:
+ * false when there is no such record. */
+bool sock_bound_claim(struct stack *st, uint32_t bound);
+/* Worker 0, when all have claimed theirs: the rest is freed, chains and the table of connections
+ * stand. */
+void sock_adopt_bounds(struct stack *st);
+/* Is the record in service and this slot's? */
+bool sock_bound_is(struct stack *st, uint32_t bound, struct sock_id id);
+bool sock_listener_is(struct stack *st, uint32_t listener, struct sock_id id);
+/* Worker 0: a connect() that was lost on its way: the slot's record is a mere bind() again.
+ * Return: the record, 0 = none. */
+uint32_t sock_bound_revert(struct stack *st, struct sock_id id);
+/* Worker 0, last: what listeners were doing is finished: pending answers, closes. */
+void sock_adopt_finish(struct stack *st);
+/* @fn for each entry of the live listeners' accept rings in segment @seg, of all workers; worker
+ * 0. */
+void sock_accept_walk(struct stack *st, uint16_t seg,
+		      void (*fn)(void *arg, uint32_t slot, uint32_t gen),
+		      void *arg);
 
 /* What the ICMP side of transports and show need. */
 void sock_bound_walk(struct stack *st,

@@ -111,6 +111,7 @@ struct sock_state {
 	uint32_t *bheads;			/* [2 protocols][2 lists][65536] */
 	struct etab conn;			/* connections that hold an AR_BOUND, by tuple */
 	struct idx_pool bounds, listeners;
+	uint64_t *bound_marks;			/* adoption: AR_BOUND records that somebody holds */
 	uint64_t (*rings_used)[SD_MAX_ACCEPTS / 64];	/* accept rings by segment: in use, */
 	uint64_t (*rings_dirty)[SD_MAX_ACCEPTS / 64];	/* ever used */
 	uint16_t port_lo, port_hi;

@@ -34,7 +34,8 @@ static int send_kept(void *arg, const struct store_ent *e)
 /* Everything that an engine is given at its start. */
 static int hand_over(struct supervisor *s)
 {
-	struct sup_conf c = { .h = { .type = SUP_CONF }, .conf = *s->conf, .epoch = s->epoch };
+	struct sup_conf c = { .h = { .type = SUP_CONF }, .conf = *s->conf, .epoch = s->epoch,
+			      .crashed = s->crashed };
 	struct sup_msg dev = { .type = SUP_DEV }, go = { .type = SUP_GO };
 	int info[2] = { s->info_fd, s->info_ro_fd };
 	int r = sup_send(s->chan, &c, sizeof(c), info, 2, 0);

@@ -76,6 +76,7 @@ struct sup_conf {
 	struct sup_msg h;
 	struct conf conf;
 	uint64_t epoch;			/* counts engine starts, 1.. */
+	uint32_t crashed;		/* the one before died of itself: not by SIGKILL */
 };
 
 /* One message with fds. @fds borrowed. Return: 0 or -errno (-EAGAIN: the other side is slow). */

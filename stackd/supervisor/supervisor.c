@@ -10,9 +10,9 @@
  *   engine
  * The loop sleeps in poll() on: the control socket, the engine's channel, a signalfd. Nothing here
  * processes a packet or reads a byte that a program wrote.
- * Restarts: an engine that ends is started again, at once if it had run well, else after a pause
- * that doubles up to RESTART_MAX_MS. One that never became ready at the first start ends the
- * daemon.
+ * Restarts: an engine that ends is started again, at once if it had run well or somebody killed it,
+ * else after a pause that doubles up to RESTART_MAX_MS. One that never became ready at the first
+ * start ends the daemon.
  */
 #include "stackd/supervisor/supervisor_int.h"
 
@@ -31,7 +31,7 @@
 
 #define RESTART_MIN_MS	10u
 #define RESTART_MAX_MS	5000u
-#define RESTART_GOOD_MS	30000u		/* who ran so long is started again at once */
+#define RESTART_GOOD_MS	1000u		/* who ran so long is started again at once */
 #define STOP_LIMIT_MS	5000u		/* for the engine to end after SUP_STOP */
 
 static uint64_t now_ms(void)
@@ -122,13 +122,15 @@ static void tell_ready(struct supervisor *s)
 
 static void engine_gone(struct supervisor *s, int status)
 {
-	bool good = s->ready && now_ms() - s->started_ms >= RESTART_GOOD_MS;
+	bool killed = WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
+	bool good = s->ready && (killed || now_ms() - s->started_ms >= RESTART_GOOD_MS);
 	uint32_t wait = RESTART_MIN_MS;
 
 	if (s->chan >= 0)
 		close(s->chan);
 	s->chan = -1;
 	s->engine = 0;
+	s->crashed = !killed;
 	if (s->stopping)
 		return;
 	if (WIFSIGNALED(status))

@@ -45,6 +45,7 @@ struct supervisor {
 	uint64_t started_ms;
 	uint64_t start_at_ms;		/* when to start the next one, 0 = not waiting */
 	uint32_t failures;		/* starts that did not last */
+	bool crashed;			/* the last engine died of itself */
 };
 
 /* ---- rundir.c: run directory, lock, control socket. Each tells its own error. ---- */

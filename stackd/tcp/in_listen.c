@@ -11,7 +11,7 @@
 
 /* ---- the queue ---- */
 
-static void syn_queue_add(struct stack *st, struct tcb *tcb, uint32_t listener)
+void tcp_syn_queue_add(struct stack *st, struct tcb *tcb, uint32_t listener)
 {
 	struct tcp_state *ts = st->tcp;
 	uint32_t idx = tcb_idx(st, tcb), head = ts->syn_head[listener];
@@ -104,7 +104,7 @@ enum tcp_verdict tcp_in_listen(struct stack *st, uint32_t listener, struct tcp_s
 	tcb->rcv_adv = u32_min(tcb->rx_limit, 65535);
 	tcp_negotiate(st, tcb, seg);
 	tcp_set_state(st, tcb, SD_ST_SYN_RECV);
-	syn_queue_add(st, tcb, listener);
+	tcp_syn_queue_add(st, tcb, listener);
 	tcp_send_syn(st, tcb);
 	tcp_dl_set(st, tcb, DL_RTO, tcp_rto(tcb));
 	/* Payload of the SYN is not taken (no Fast Open): the peer sends it again. */

@@ -34,6 +34,17 @@ void tcp_walk(struct stack *st, void (*fn)(void *arg, const struct tcp_show *), 
 uint32_t tcp_tcb_used(struct stack *st);
 uint32_t tcp_tw_used(struct stack *st);
 
+/* Adoption of what a killed engine left (tcp/adopt.c); one thread for all workers. @home: worker
+ * 0, whose ports these connections hold. Finish: after slots, FIFOs and pools are right. */
+void tcp_adopt(struct stack *st, struct stack *home);
+void tcp_adopt_finish(struct stack *st);
+/* The connection that the slot names, which is not trusted any more: reset it in
+ * tcp_adopt_finish(). */
+void tcp_adopt_quarantine(struct stack *st, uint32_t tcb);
+/* Is the TCB in service and this slot's? Orphan: its program has closed it. */
+bool tcp_tcb_is(struct stack *st, uint32_t tcb, struct sock_id id);
+bool tcp_tcb_orphan(struct stack *st, uint32_t tcb);
+
 /* A program's segment is going away: abort (RST) all its connections now. */
 void tcp_seg_gone(struct stack *st, uint16_t seg);
 

@@ -165,6 +165,8 @@ enum tcp_ca { CA_OPEN = 0, CA_RECOVERY = 3, CA_LOSS = 4 };
 #define TF_NO_DF	(1u << 25)
 #define TF_EMBRYO	(1u << 26)	/* in a SYN queue: the union is syn_next, syn_prev */
 
+#define TF_RESET	(1u << 27)	/* adoption: not to be trusted, reset it */
+
 /* tcb.due: why it is on the dirty list */
 #define DUE_TX		(1u << 0)
 #define DUE_ACK		(1u << 1)
@@ -372,6 +374,7 @@ enum tcp_verdict tcp_in_listen(struct stack *st, uint32_t listener, struct tcp_s
 			       const struct sock_tuple *t, uint32_t iss_hint);
 enum tcp_verdict tcp_in_synsent(struct stack *st, struct tcb *tcb, struct tcp_seg *seg);
 enum tcp_verdict tcp_in_sync(struct stack *st, struct tcb *tcb, struct tcp_seg *seg);
+void tcp_syn_queue_add(struct stack *st, struct tcb *tcb, uint32_t listener);
 void tcp_syn_queue_del(struct stack *st, struct tcb *tcb);
 void tcp_listen_down(struct stack *st, uint32_t listener);
 void tcp_listen_up(struct stack *st, uint32_t listener);
@@ -442,6 +445,8 @@ void tcp_on_persist(struct stack *st, struct tcb *tcb);
 void tcp_dl_set(struct stack *st, struct tcb *tcb, enum tcp_dl which, uint64_t delta_us);
 void tcp_dl_clear(struct tcb *tcb, enum tcp_dl which);
 void tcp_timers_init(struct stack *st);
+/* Adoption: no wheel has the node any more; arm it anew for the earliest deadline. */
+void tcp_timers_adopt(struct stack *st, struct tcb *tcb);
 void tcp_keep_restart(struct stack *st, struct tcb *tcb);
 
 /* ---- close.c: how connections end ---- */
@@ -459,6 +464,7 @@ bool tcp_tw_add(struct stack *st, const struct tcp_tw *from);
  * where the new connection's numbers must start. */
 enum tcp_verdict tcp_tw_rx(struct stack *st, uint32_t idx, struct tcp_seg *seg, uint32_t *ret_iss);
 void tcp_tw_init(struct stack *st);
+void tcp_tw_adopt(struct stack *st, struct stack *home);
 void tcp_tw_free(struct stack *st, uint32_t idx);
 
 /* ---- sockops.c, conn.c ---- */

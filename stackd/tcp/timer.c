@@ -148,6 +148,25 @@ static bool fire_one(struct stack *st, struct tcb *tcb, enum tcp_dl which)
 	return tcb_at(st, idx) != NULL;
 }
 
+/* The earliest deadline, 0 = none. */
+static uint32_t earliest(const struct tcb *tcb)
+{
+	uint32_t next = 0;
+
+	for (unsigned i = 0; i < DL_MAX; i++)
+		if (tcb->dl[i] && (!next || u32_lt(tcb->dl[i], next)))
+			next = tcb->dl[i];
+	return next;
+}
+
+void tcp_timers_adopt(struct stack *st, struct tcb *tcb)
+{
+	uint32_t next = earliest(tcb);
+
+	if (next)
+		arm(st, tcb, next);
+}
+
 static struct wheel_node *tcb_node(void *arg, uint32_t id)
 {
 	struct stack *st = arg;
@@ -159,7 +178,7 @@ static void tcb_fire(void *arg, uint32_t id)
 {
 	struct stack *st = arg;
 	struct tcb *tcb = tcb_at(st, OBJ_IDX(id));
-	uint32_t now = tcp_ms(st), next = 0;
+	uint32_t now = tcp_ms(st), next;
 
 	ASSERT(tcb);
 	tcp_intent(st, OBJ_TCB, OBJ_IDX(id));
@@ -170,9 +189,7 @@ static void tcb_fire(void *arg, uint32_t id)
 		if (!fire_one(st, tcb, i))
 			goto out;
 	}
-	for (unsigned i = 0; i < DL_MAX; i++)
-		if (tcb->dl[i] && (!next || u32_lt(tcb->dl[i], next)))
-			next = tcb->dl[i];
+	next = earliest(tcb);
 	if (next && (!wheel_armed(&tcb->tm) || u32_lt(next, tcb->armed_ms)))
 		arm(st, tcb, next);
 out:

@@ -194,3 +194,43 @@ void tcp_tw_init(struct stack *st)
 
 	wheel_set_ops(st->wheel, OBJ_TW, &ops);
 }
+
+/* ---- adoption ---- */
+
+/* An entry of a killed engine: what is left of its time. Return: false = another one has its
+ * tuple. */
+static bool tw_adopt(struct stack *st, uint32_t idx, struct tcp_tw *tw)
+{
+	uint32_t left = tw->tm.expires_tick - tcp_ms(st);
+
+	if ((int32_t)left < 0)
+		left = 0;
+	if (left > TCP_TIMEWAIT_US / 1000)
+		left = TCP_TIMEWAIT_US / 1000;
+	tw->tm = (struct wheel_node){ 0 };
+	if (sock_einsert(st, &tw->t, OBJ(OBJ_TW, idx)))
+		return false;
+	wheel_arm(st->wheel, OBJ(OBJ_TW, idx), &tw->tm, st->now_us + left * 1000ull);
+	return true;
+}
+
+void tcp_tw_adopt(struct stack *st, struct stack *home)
+{
+	struct idx_pool *p = &st->tcp->tws;
+	struct arena_iter it;
+	struct tcp_tw *tw;
+	uint32_t idx;
+
+	arena_iter_init(&it, st->arena, AR_TW, p->first, p->first + p->cnt);
+	while ((tw = arena_iter_next(&it, &idx))) {
+		if (tw->substate == SD_ST_FREE)
+			continue;
+		if (!tw_adopt(st, idx, tw)) {
+			tw->substate = SD_ST_FREE;
+			continue;
+		}
+		idx_adopt(p, idx);
+		if (tw->bound && !sock_bound_claim(home, tw->bound))
+			tw->bound = 0;
+	}
+}

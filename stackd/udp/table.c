@@ -60,6 +60,16 @@ static bool newer(const struct udp_node *n, const struct udp_rep *r)
 	return (int32_t)(r->ver - n->ver) > 0;
 }
 
+void udp_replica_set(struct stack *st, uint32_t idx, const struct udp_rep *r)
+{
+	struct udp_state *u = st->udp;
+
+	if (idx > u->node_hi)
+		u->node_hi = idx;
+	if (newer(&u->nodes[idx], r))
+		node_set(u, idx, r);
+}
+
 static void on_add(struct stack *st, const struct stack_msg *msg)
 {
 	struct stack_msg ack = { .kind = SMSG_UDP_ACK, .u32 = { msg->u32[0] } };
@@ -68,10 +78,7 @@ static void on_add(struct stack *st, const struct stack_msg *msg)
 
 	memcpy(&r, msg->data, sizeof(r));
 	ASSERT(msg->u32[0] && msg->u32[0] < u->node_cnt);
-	if (msg->u32[0] > u->node_hi)
-		u->node_hi = msg->u32[0];
-	if (newer(&u->nodes[msg->u32[0]], &r))
-		node_set(u, msg->u32[0], &r);
+	udp_replica_set(st, msg->u32[0], &r);
 	if (msg->u32[1])
 		sock_send(st, 0, &ack);
 }

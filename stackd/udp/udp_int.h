@@ -80,6 +80,8 @@ struct udp_state {
 /* ---- table.c ---- */
 int udp_table_init(struct stack *st);
 void udp_table_fini(struct stack *st);
+/* This worker's replica of record @idx. */
+void udp_replica_set(struct stack *st, uint32_t idx, const struct udp_rep *r);
 /* Tell all workers, this one included. @first: worker 0 counts the answers. */
 void udp_replicate(struct stack *st, uint32_t idx, const struct udp_sock *u, bool first);
 void udp_unreplicate(struct stack *st, uint32_t idx, struct udp_sock *u);

@@ -40,9 +40,11 @@ Test(ring, order_fullness_and_dirty_bit)
 	cr_expect_eq(shm_rw_hdr(&s)->dirty[WORKER][PROC / 64], 1ull << PROC % 64);
 	cr_expect_eq(shm_rw_hdr(&s)->dirty[0][PROC / 64], 0);
 	cr_expect_eq(pop(&s, &rd), 1);
+	cr_expect_eq(push(&s, i), -EAGAIN, "not carried out yet");
+	cr_expect_eq(pop(&s, &rd), 2);
 	cr_expect_eq(push(&s, i), 0);
 	cr_expect_eq(push(&s, i), -EAGAIN);
-	for (i = 2; i <= SD_CMD_ENTRIES + 1; i++)
+	for (i = 3; i <= SD_CMD_ENTRIES + 1; i++)
 		cr_assert_eq(pop(&s, &rd), i);
 	cr_expect_eq(pop(&s, &rd), 0);
 }
@@ -86,11 +88,14 @@ Test(ring, entries_behind_a_stopped_producer_are_taken)
 	r->e[hole % SD_CMD_ENTRIES].slot = 11;
 	r->e[hole % SD_CMD_ENTRIES].seq = hole + 1;
 	cr_expect_eq(pop(&s, &rd), 11);
+	cr_expect_eq(pop(&s, &rd), 0);
 	cr_expect_eq(r->cons, hole2);
 	r->e[hole2 % SD_CMD_ENTRIES] = r->e[0];
 	r->e[hole2 % SD_CMD_ENTRIES].slot = 12;
 	r->e[hole2 % SD_CMD_ENTRIES].seq = hole2 + 1;
 	cr_expect_eq(pop(&s, &rd), 12);
+	cr_expect_eq(r->cons, hole2, "12 is not carried out before the next pop");
+	cr_expect_eq(pop(&s, &rd), 0);
 	cr_expect_eq(r->cons, r->reserve);
 	cr_expect_eq(rd.taken, 0);
 	cr_assert_eq(push(&s, 4), 0);

@@ -27,7 +27,6 @@ static struct sx {
 	struct hx *h;
 	struct shm_seg *segs;
 	struct shm_epool *epools[HX_WORKERS];
-	struct shm_espan span;
 	struct arena_intent intent[HX_WORKERS];
 	struct sx_reply reply;		/* the last one */
 	unsigned replies, events;
@@ -65,6 +64,7 @@ static inline void sx_arena(struct hx *h)
 	for (int i = 0; i < AR_MAX; i++)
 		defs[i] = (struct arena_region_def){ 64, 2 };
 	defs[AR_NEIGH] = (struct arena_region_def){ sizeof(struct neigh_rec), NEIGH_MAX };
+	defs[AR_SEG] = (struct arena_region_def){ sizeof(struct seg_rec), STACK_MAX_SEGS };
 	defs[AR_BOUND] = (struct arena_region_def){ sizeof(struct sock_bound), 1u << 20 };
 	defs[AR_LISTENER] = (struct arena_region_def){ sizeof(struct sock_listener), 4096 };
 	defs[AR_TCB] = (struct arena_region_def){ tcp_tcb_size(), 1u << 20 };
@@ -76,6 +76,7 @@ static inline void sx_arena(struct hx *h)
 
 static inline void sx_segment(uint32_t id)
 {
+	struct seg_rec *rec = arena_at(&sx.h->arena, AR_SEG, id);
 	struct shm_seg seg;
 	int ro, rw;
 
@@ -84,9 +85,10 @@ static inline void sx_segment(uint32_t id)
 	close(ro);
 	close(rw);
 	sx.segs[id] = seg;
-	shm_espan_init(&sx.span);
+	rec->live = 1;
+	shm_espan_init(&rec->span);
 	for (unsigned w = 0; w < sx.h->workers; w++)
-		cr_assert_eq(shm_epool_init(&sx.epools[w][id], &sx.span), 0);
+		cr_assert_eq(shm_epool_init(&sx.epools[w][id], &rec->span), 0);
 }
 
 static inline void sx_init_up(unsigned workers, const struct stack_up *up)

@@ -1,0 +1,250 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""kill -9 of the engine while programs work: they, their listeners, their sockets and their connections
+go on in the next one."""
+import contextlib
+import hashlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "apps"))
+import stk                                                                    # noqa: E402
+import test_nginx                                                             # noqa: E402
+stk.forget_tests()
+
+ECHO = os.path.join(os.path.dirname(os.path.abspath(__file__)), "echo_all.py")
+
+
+def engine_pid(d):
+    """The supervisor's one child."""
+    with open(f"/proc/{d.proc.pid}/task/{d.proc.pid}/children") as f:
+        kids = f.read().split()
+    return int(kids[0]) if kids else 0
+
+
+def kill_engine(d, sig=signal.SIGKILL):
+    """Kill it and wait until the next one serves."""
+    old = stk.wait_for("an engine", lambda: engine_pid(d))
+    os.kill(old, sig)
+    stk.wait_for("the next engine", lambda: engine_pid(d) not in (0, old))
+    stk.wait_for("the next engine answers", lambda: subprocess.run(
+        d._ctl("workers"), capture_output=True, timeout=stk.HANG).returncode == 0)
+
+
+@contextlib.contextmanager
+def stackd(**kw):
+    """Like stk.stackd(), but an engine may die; it must have adopted every time."""
+    d = stk.Stackd(**kw)
+    try:
+        yield d
+        text = open(d.log.name).read()
+        stk.check(d.proc.poll() is None, "the supervisor died")
+        for bad in ("AddressSanitizer", "runtime error:", "assertion", "does not fit"):
+            stk.check(bad not in text, f"the log has '{bad}'")
+        stk.check(text.count("engine died") == text.count("adopted what"), "not every engine adopted")
+    except BaseException:
+        print("# --- stackd's log ---\n# " + d.logs().replace("\n", "\n# "))
+        raise
+    finally:
+        d.close()
+
+
+class Echo:
+    """A Python program on stackd: asyncio TCP echo, UDP echo, a bound and an untouched socket."""
+    def __init__(self, d):
+        self.d = d
+        self.p = d.stackrun([sys.executable, ECHO], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        stk.check(self.p.stdout.readline() == b"ready\n", "echo program did not start")
+
+    def ask(self, word):
+        self.p.stdin.write(word.encode() + b"\n")
+        self.p.stdin.flush()
+        return self.p.stdout.readline().decode().strip()
+
+    def stop(self):
+        self.p.stdin.close()
+        self.p.wait(stk.HANG)
+        self.d.procs.remove(self.p)
+
+
+def udp_echo(text):
+    """One datagram may be lost while no engine runs: ask again, as UDP programs do."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+        s.settimeout(0.5)
+        for _ in range(2 * stk.HANG):
+            s.sendto(text, (stk.STACK, 7))
+            with contextlib.suppress(TimeoutError):
+                if s.recv(100) == text:
+                    return True
+    return False
+
+
+def tcp_echo(s, data):
+    s.sendall(data)
+    got = b""
+    while len(got) < len(data):
+        part = s.recv(65536)
+        if not part:
+            return False
+        got += part
+    return got == data
+
+
+@stk.test(*stk.workers(1, 2))
+def idle_sockets_stay(workers):
+    """Listener, UDP socket, bound and fresh sockets and an idle connection live on."""
+    with stackd(workers=workers) as d:
+        e = Echo(d)
+        s = socket.create_connection((stk.STACK, 7), stk.HANG)
+        stk.check(tcp_echo(s, b"before"), "echo before")
+        for i in range(3):
+            kill_engine(d)
+            stk.check(tcp_echo(s, b"x%d" % i * 1000), "the connection did not survive")
+            with socket.create_connection((stk.STACK, 7), stk.HANG) as t:
+                stk.check(tcp_echo(t, b"new"), "a new connection")
+            stk.check(udp_echo(b"datagram %d" % i), "UDP")
+            stk.check(e.ask("names") == "ok", "names of the bound socket changed")
+        stk.check(e.ask("use") == "ok", "the bound and the fresh socket do not work any more")
+        s.close()
+        e.stop()
+        d.wait_clean()
+
+
+@stk.test(*stk.workers(1, 2))
+def transfer_survives(workers):
+    """64 MiB from nginx, the engine killed five times on the way: the same bytes arrive."""
+    with stackd(workers=workers, netdev="impair=delay=5ms") as d:
+        n = test_nginx.Nginx(d, size=64 << 20)
+        p = subprocess.Popen(["curl", "-sS", "-m", "60", test_nginx.url("/big")],
+                             stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        got, h = [0], hashlib.sha256()
+
+        def read():
+            while part := p.stdout.read(1 << 16):
+                h.update(part)
+                got[0] += len(part)
+        t = threading.Thread(target=read)
+        t.start()
+        for i in range(1, 6):
+            stk.wait_for("progress", lambda: got[0] > i * (8 << 20) or not t.is_alive())
+            stk.check(t.is_alive(), "the transfer ended early: " + str(got[0]))
+            kill_engine(d)
+        t.join(60)
+        stk.check(p.wait(stk.HANG) == 0, "curl: " + p.stderr.read().decode())
+        stk.check(h.hexdigest() == n.hash, "hash differs")
+        n.stop()
+        d.wait_clean()
+
+
+class Load:
+    """Requests over and over from threads of ours; a request that hangs is a failure, one that is reset
+    is counted."""
+    def __init__(self):
+        self.end, self.bad, self.done, self.reset, self.threads = False, [], 0, 0, []
+
+    def run(self, what, fn):
+        def loop():
+            while not self.end:
+                try:
+                    fn()
+                    self.done += 1
+                except ConnectionError:
+                    self.reset += 1
+                except Exception as e:  # noqa: BLE001
+                    self.bad.append(f"{what}: {e!r}")
+                    return
+        t = threading.Thread(target=loop, daemon=True)
+        t.start()
+        self.threads.append(t)
+
+    def stop(self):
+        self.end = True
+        for t in self.threads:
+            t.join(2 * stk.HANG)
+            if t.is_alive():
+                self.bad.append("a client hangs")
+        stk.check(not self.bad, "; ".join(self.bad[:3]))
+
+
+def get(port, request, enough):
+    def fn():
+        with socket.create_connection((stk.STACK, port), stk.HANG) as s:
+            s.settimeout(stk.HANG)
+            for _ in range(20):
+                s.sendall(request)
+                got = b""
+                while not enough(got):
+                    part = s.recv(65536)
+                    if not part:
+                        raise ConnectionResetError("closed early")
+                    got += part
+    return fn
+
+
+def echo_once():
+    with socket.create_connection((stk.STACK, 7), stk.HANG) as s:
+        s.settimeout(stk.HANG)
+        for i in range(20):
+            if not tcp_echo(s, b"%d" % i * 5000):
+                raise ConnectionResetError("closed early or wrong")
+
+
+def under_load(kills, workers):
+    with stackd(workers=workers) as d:
+        n, e = test_nginx.Nginx(d), Echo(d)
+        r = d.stackrun([stk.need("redis-server"), "--bind", stk.STACK, "--port", "6379", "--save", "",
+                        "--protected-mode", "no", "--dir", d.dir])
+        stk.wait_port(stk.STACK, 6379)
+        load = Load()
+        for _ in range(2):
+            load.run("nginx", get(80, b"GET /small HTTP/1.1\r\nHost: x\r\n\r\n",
+                                  lambda b: b.endswith(b"nginx\n")))
+            load.run("redis", get(6379, b"*1\r\n$4\r\nPING\r\n", lambda b: b == b"+PONG\r\n"))
+            load.run("echo", echo_once)
+        for _ in range(kills):
+            before = load.done
+            kill_engine(d)
+            stk.wait_for("requests go on", lambda: load.bad or load.done > before + 3)
+            stk.check(not load.bad, "; ".join(load.bad[:3]))
+        load.stop()
+        stk.check(udp_echo(b"udp"), "UDP")
+        for p in (n.p, r, e.p):
+            stk.check(p.poll() is None, "a program ended")
+        print(f"# {load.done} requests, {load.reset} reset")
+        e.stop()
+        n.stop()
+        d.stop(r)
+        d.wait_clean()
+
+
+@stk.test(*stk.workers(1, 2))
+def twenty_kills_under_load(workers):
+    """nginx, redis and asyncio under load: nothing hangs, nothing is restarted, nothing leaks."""
+    under_load(20 if workers == 1 else 10, workers)
+
+
+@stk.test()
+def daemon_appears_later():
+    """A program started without a daemon uses it once it is there."""
+    code = ("import socket,time\n"
+            "for i in range(100):\n"
+            "    s = socket.socket(); s.close(); time.sleep(0.1)\n")
+    with stackd() as d:
+        hidden = d.run_dir + ".later"
+        os.rename(d.run_dir, hidden)
+        p = d.stackrun([sys.executable, "-c", code], env=d.env())
+        time.sleep(0.5)
+        os.rename(hidden, d.run_dir)
+        stk.wait_for("the program attaches", lambda: d.show("programs")["programs"])
+        d.stop(p, signal.SIGKILL)
+        d.wait_clean()
+
+
+if __name__ == "__main__":
+    stk.main()
