@@ -18,7 +18,7 @@ import stk                                                                    # 
 import test_nginx                                                             # noqa: E402
 stk.forget_tests()
 
-ECHO = os.path.join(os.path.dirname(os.path.abspath(__file__)), "echo_all.py")
+ECHO = os.path.join(os.path.dirname(os.path.abspath(__file__)), "progs", "echo_all.py")
 
 
 def engine_pid(d):
