@@ -16,7 +16,8 @@
 
 #define APP_TURN	64u		/* commands of one process before the next one's turn */
 #define APP_BAD_MAX	32u		/* broken commands that end a session */
-#define APP_KEPT_HIGH	4096u		/* messages kept for other workers: no new commands above */
+/* Messages kept for other workers: no new commands above; those of a dead process are dropped. */
+#define APP_KEPT_HIGH	4096u
 
 #define PROC_WORDS	(SD_MAX_PROCS / 64)
 #define MBOX_WORDS	(SD_MAX_MBOXES / 64)

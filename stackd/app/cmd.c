@@ -263,7 +263,8 @@ unsigned app_proc_poll(struct stack *st, uint16_t seg_id, uint32_t proc, unsigne
 	struct sd_cmd cmd;
 	unsigned n = 0;
 
-	while (seg && n < max && bit_get(s->live, proc)) {
+	while (seg && n < max && bit_get(s->live, proc) &&
+	       sock_backlog(st) <= APP_KEPT_HIGH) {
 		if (!shm_cmd_pop(seg, proc, st->worker, &s->rd[proc], &cmd)) {
 			bit_clear(s->again, proc);
 			break;

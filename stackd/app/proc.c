@@ -3,7 +3,8 @@
  *
  * Worker 0 keeps the record (AR_PROC) and gives out process indices and mailboxes; PROC_ADD tells
  * every worker whose rings to poll. When a process is gone, PROC_GONE makes each worker carry out
- * what the process had still asked for (its last write is as good as one before), take back what it
+ * what the process had still asked for (its last write is as good as one before; not so when other
+ * workers are far behind: then what is left is dropped), take back what it
  * had claimed from accept rings, and answer; after the last answer worker 0 undoes the rest
  * (undo.c).
  * Holds:   P1 a process index is given out again only after every worker has answered PROC_GONE;

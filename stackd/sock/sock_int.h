@@ -90,7 +90,9 @@ int listen_init(struct stack *st);
 
 /* ---- the worker's state ---- */
 #define SOCK_OPS_MAX	8
-#define SOCK_KEPT_MAX	65536u
+/* Address space only. More than there can be: what app/ forwards stops at a few thousand, and each
+ * record of the arena is let go of once. */
+#define SOCK_KEPT_MAX	(1u << 23)
 #define SOCK_PERTURB	64u
 #define SOCK_SOMAXCONN	4096u
 

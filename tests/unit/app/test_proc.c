@@ -546,3 +546,33 @@ static void noise(uint64_t seed, unsigned families, unsigned steps)
 Test(hostile, noise1) { noise(1, 100, 600); }
 Test(hostile, noise2) { noise(2, 100, 600); }
 Test(hostile, noise3) { noise(3, 1000, 40); }
+
+/* Many die at once, their rings full of commands for a worker that does not keep up. */
+Test(proc, last_words_are_bounded)
+{
+	struct ax_prog p[80];
+	uint32_t s;
+
+	ax_init(2);
+	for (int i = 0; i < 80; i++)
+		p[i] = ax_attach(0);
+	s = ax_socket(&p[0], 3, SOCK_DGRAM);
+	ax_run();
+	for (int i = 0; i < 80; i++) {
+		for (int k = 0; k < SD_CMD_ENTRIES; k++) {
+			struct sd_cmd c = ax_cmd(s, SD_OP_KICK, 0, 0);
+
+			cr_assert_eq(shm_cmd_publish(ax_seg(), p[i].idx, 1, &c), 0);
+		}
+		ax_detach(&p[i]);
+	}
+	sx.h->rings_full = true;
+	hx_pump(sx.h);
+	cr_assert(sock_backlog(&sx.h->st[1]) > APP_KEPT_HIGH);
+	cr_assert(sock_backlog(&sx.h->st[1]) < APP_KEPT_HIGH + 200);
+	sx.h->rings_full = false;
+	ax_run();
+	ax_drain();
+	cr_assert_eq(ax_slots(), 0);
+	ax_fini();
+}
