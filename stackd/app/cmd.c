@@ -301,7 +301,8 @@ static unsigned seg_poll(struct stack *st, uint16_t seg_id, unsigned budget)
 
 			n = app_proc_poll(st, seg_id, proc, max);
 			done += n;
-			if (n == max && bit_get(s->live, proc))
+			if ((n == max || sock_backlog(st) > APP_KEPT_HIGH) &&
+			    bit_get(s->live, proc))
 				bit_set(s->more, proc);
 		}
 	}
@@ -318,6 +319,7 @@ unsigned app_poll(struct stack *st, unsigned budget)
 		return 0;
 	if (st->worker == 0)
 		done = app_job_poll(st) + app_sweep_poll(st);
+	done += udp_poll(st);
 	for (uint32_t i = 0; i < a->active_cnt && done < budget; i++)
 		done += seg_poll(st, a->active[(a->turn + i) % a->active_cnt], budget - done);
 	a->turn++;
@@ -345,5 +347,5 @@ bool app_pending(struct stack *st)
 					  s->live[w])
 				return true;
 	}
-	return sock_backlog(st) != 0 || (st->worker == 0 && (a->job_cnt || app_sweep_busy(st)));
+	return sock_backlog(st) != 0 || udp_pending(st) || (st->worker == 0 && (a->job_cnt || app_sweep_busy(st)));
 }

@@ -252,7 +252,8 @@ void udp_close_sock(struct stack *st, uint32_t idx, struct udp_sock *u)
 {
 	struct sock_id id = u->id;
 
-	udp_tx(st, u);			/* sent before close() is sent */
+	for (unsigned i = 0; i < UDP_CLOSE_TURNS && udp_tx(st, u); i++)
+		;			/* sent before close() is sent */
 	udp_unreplicate(st, idx, u);
 	u->live = 0;
 	sock_slot_free(st, id);
@@ -292,8 +293,8 @@ static void op_kick(struct stack *st, const struct sock_cmd *c, uint32_t obj, ui
 		read_opts(u, e, sp);
 	if (pending & SD_PEND_RX && !udp_rx_consume(st, u, e, sp))
 		return;
-	if (pending & SD_PEND_TX)
-		udp_tx(st, u);
+	if (pending & SD_PEND_TX && udp_tx(st, u))
+		udp_again(st, OBJ_IDX(obj));
 }
 
 static void op_nopt(struct stack *st, const struct sock_cmd *c, uint32_t obj)

@@ -205,7 +205,8 @@ int udp_table_init(struct stack *st)
 	u->node_cnt = st->arena->hdr->reg[AR_UDP].cnt;
 	u->heads = map(UDP_HEADS_SIZE);
 	u->nodes = map(u->node_cnt * sizeof(*u->nodes));
-	if (!u->heads || !u->nodes)
+	u->again = map(u->node_cnt * sizeof(*u->again));
+	if (!u->heads || !u->nodes || !u->again)
 		return -ENOMEM;
 	st->on_msg[SMSG_UDP_ADD] = on_add;
 	st->on_msg[SMSG_UDP_DEL] = on_del;
@@ -223,6 +224,7 @@ void udp_table_fini(struct stack *st)
 
 	unmap(u->heads, UDP_HEADS_SIZE);
 	unmap(u->nodes, u->node_cnt * sizeof(*u->nodes));
+	unmap(u->again, u->node_cnt * sizeof(*u->again));
 	unmap(u->pend, u->node_cnt * sizeof(*u->pend));
 	idx_pool_fini(&u->pool);
 }

@@ -4,6 +4,7 @@
  * The FIFO is the program's: record header and payload are copied before they are looked at, a
  * length that does not fit what was published ends the socket. What the route or a limit refuses
  * becomes the socket's asynchronous error; the program's own checks have said most of it already.
+ * Limits:  UDP_TX_TURN datagrams before others have their turn; UDP_MAX_SEGS of a record
  * Threads: owning worker only
  */
 #include "stackd/udp/udp_int.h"
@@ -122,6 +123,8 @@ static int send_record(struct stack *st, struct out *o, uint64_t pos, const stru
 
 	if (!err && step > UDP_MAX_PAYLOAD)
 		err = -EMSGSIZE;
+	else if (!err && d->len > step * UDP_MAX_SEGS)
+		err = -EINVAL;
 	for (uint32_t off = 0; !err; off += n) {
 		n = d->len - off < step ? d->len - off : step;
 		err = send_one(st, o, pos + off, n);
@@ -159,25 +162,31 @@ static int64_t record_read(struct stack *st, struct udp_sock *u, struct sd_slot_
 	return d->len > PKT_MAX_LEN || size > avail ? -EPROTO : (int64_t)size;
 }
 
-void udp_tx(struct stack *st, struct udp_sock *u)
+static uint32_t dgrams_of(const struct sd_dgram *d)
+{
+	return d->gso_len && d->gso_len < d->len ? d->len / d->gso_len + 1 : 1;
+}
+
+bool udp_tx(struct stack *st, struct udp_sock *u)
 {
 	struct sd_slot_e *e = sock_slot_e(st, u->id);
 	struct sd_slot_p *sp = sock_slot_p(st, u->id);
 	struct out o = { .u = u, .sp = sp };
+	uint32_t sent = 0;
 	struct sd_dgram d;
 	uint64_t tail;
-	int64_t n;
+	int64_t n = 0;
 	int err;
 
 	if (!e || !sp || u->hostile)
-		return;
+		return false;
 	o.flags = ld_rlx(&sp->opts.dgram_flags);
 	tail = ld_acq(&sp->tx_tail);		/* pairs with st_rel of the writer */
 	if (tail < u->tx_pos || tail - u->tx_pos > SD_FIFO_MAX) {
 		udp_hostile(st, u);
-		return;
+		return false;
 	}
-	while ((n = record_read(st, u, sp, tail - u->tx_pos, &d)) > 0) {
+	while (sent < UDP_TX_TURN && (n = record_read(st, u, sp, tail - u->tx_pos, &d)) > 0) {
 		err = send_record(st, &o, u->tx_pos + sizeof(d), &d);
 		if (err == -EPROTO) {
 			n = err;
@@ -186,8 +195,59 @@ void udp_tx(struct stack *st, struct udp_sock *u)
 		if (err)
 			sock_set_err(st, u->id, -err, SD_EV_OUT);
 		u->tx_pos += (uint64_t)n;
+		sent += dgrams_of(&d);
 	}
 	tx_done(st, u, e, sp);
 	if (n < 0)
 		udp_hostile(st, u);
+	return n > 0;
+}
+
+/* ---- turns ---- */
+
+void udp_again(struct stack *st, uint32_t idx)
+{
+	struct udp_state *s = st->udp;
+
+	if (s->again[idx])
+		return;
+	s->again[idx] = UDP_LAST;
+	if (s->again_tail)
+		s->again[s->again_tail] = idx;
+	else
+		s->again_head = idx;
+	s->again_tail = idx;
+}
+
+static uint32_t again_take(struct udp_state *s)
+{
+	uint32_t idx = s->again_head, next = s->again[idx];
+
+	s->again[idx] = 0;
+	s->again_head = next == UDP_LAST ? 0 : next;
+	if (!s->again_head)
+		s->again_tail = 0;
+	return idx;
+}
+
+unsigned udp_poll(struct stack *st)
+{
+	struct udp_state *s = st->udp;
+	uint32_t last = s->again_tail, idx = 0;
+	struct udp_sock *u;
+	unsigned n = 0;
+
+	while (s->again_head && (!n || idx != last)) {	/* each that waits now, once */
+		idx = again_take(s);
+		u = udp_at(st, idx);
+		if (u && u->owner == st->worker && udp_tx(st, u))
+			udp_again(st, idx);
+		n++;
+	}
+	return n;
+}
+
+bool udp_pending(const struct stack *st)
+{
+	return st->udp->again_head != 0;
 }

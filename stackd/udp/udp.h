@@ -18,6 +18,9 @@ void udp_walk(struct stack *st, void (*fn)(void *arg, const struct udp_show *), 
 /* Adoption of what a killed engine left; one thread for all workers. On worker 0 first. */
 void udp_adopt(struct stack *st, struct stack *home);
 bool udp_sock_is(struct stack *st, uint32_t idx, struct sock_id id);
+/* Go on with sockets that had more to send than one turn allows. Return: how many. */
+unsigned udp_poll(struct stack *st);
+bool udp_pending(const struct stack *st);
 void udp_seg_gone(struct stack *st, uint16_t seg);
 
 #endif

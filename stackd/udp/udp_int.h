@@ -21,6 +21,9 @@ struct udp_hdr {
 static_assert(sizeof(struct udp_hdr) == 8, "wire");
 
 #define UDP_MAX_PAYLOAD	65507u		/* 65535 - IPv4 header - UDP header */
+#define UDP_MAX_SEGS	128u		/* datagrams of one UDP_SEGMENT record, as Linux */
+#define UDP_TX_TURN	256u		/* datagrams of one socket before others have their turn */
+#define UDP_CLOSE_TURNS	64u		/* of what close() finds in the FIFO; the rest is lost */
 
 /* AR_UDP. Writer: worker 0 until slot_e.worker names the owner, then the owner. */
 struct udp_sock {
@@ -70,11 +73,15 @@ struct udp_state {
 	uint32_t *heads;		/* [65536] by local port */
 	struct udp_node *nodes;
 	uint32_t node_cnt, node_hi;	/* records there are; highest index seen */
+	/* sockets whose turn ended early: next in line by index, 0 = not in it, UDP_LAST = last */
+	uint32_t *again;
+	uint32_t again_head, again_tail;
 
 	/* worker 0 */
 	struct idx_pool pool;
 	struct udp_pend *pend;
 };
+#define UDP_LAST		UINT32_MAX
 #define UDP_HEADS_SIZE	((size_t)65536 * sizeof(uint32_t))
 
 /* ---- table.c ---- */
@@ -101,8 +108,10 @@ void udp_on_err_msg(struct stack *st, const struct stack_msg *msg);
 /* Take over slot_p.rx_head and free what was consumed. False: hostile. */
 bool udp_rx_consume(struct stack *st, struct udp_sock *u, struct sd_slot_e *e,
 		    struct sd_slot_p *sp);
-/* Send all records in the FIFO. */
-void udp_tx(struct stack *st, struct udp_sock *u);
+/* Send records of the FIFO. Return: true when the turn ended and there may be more. */
+bool udp_tx(struct stack *st, struct udp_sock *u);
+/* Its next turn comes with udp_poll(). */
+void udp_again(struct stack *st, uint32_t idx);
 /* The program broke the contract: its socket is dead, it hears EIO. */
 void udp_hostile(struct stack *st, struct udp_sock *u);
 

@@ -555,3 +555,35 @@ Test(udp, hostile_noise)
 	cr_assert_eq(sx.h->st[0].udp->pool.used, 0u);
 	sx_fini();
 }
+
+/* However much lies in a FIFO, others have their turn; a record cannot become thousands. */
+Test(udp, turns)
+{
+	struct sock_id a, b;
+
+	start(1);
+	a = udp(SX_A, 1000);
+	b = udp(SX_B, 2000);
+	send_flags(a, SX_B, 2000, out, 60000, 1);
+	cr_assert_eq(snmp(SNMP_Udp_OutDatagrams), 0u);
+	cr_assert_eq(sx_e(a)->err, (uint32_t)EINVAL);
+	while (udp_poll(&sx.h->st[0]))
+		;
+	for (int i = 0; i < 600; i++) {
+		struct sd_dgram d = { .len = 8, .port = 2000, .addr = sx_v4(SX_B) };
+
+		tx_bytes(a, &d, sizeof(d));
+		tx_bytes(a, out, 8);
+	}
+	kick(a, SD_PEND_TX);
+	cr_assert_eq(snmp(SNMP_Udp_OutDatagrams), UDP_TX_TURN);
+	cr_assert(udp_pending(&sx.h->st[0]));
+	while (udp_poll(&sx.h->st[0]))
+		sx_pump();
+	cr_assert_not(udp_pending(&sx.h->st[0]));
+	cr_assert_eq(snmp(SNMP_Udp_OutDatagrams), 600u);
+	cr_assert_eq(snmp(SNMP_Udp_InDatagrams), 600u);
+	op(a, SD_OP_CLOSE, 0, 0);
+	op(b, SD_OP_CLOSE, 0, 0);
+	sx_fini();
+}
