@@ -276,3 +276,31 @@ Test(cmd, accept_ring_names_a_listener)
 	cr_assert_eq(ax_slots(), 0);
 	ax_fini();
 }
+
+/* While another worker does not keep up commands wait where they are, and are not forgotten. */
+Test(cmd, commands_wait_for_a_slow_worker)
+{
+	struct ax_prog p[100];
+	uint32_t s[100];
+
+	ax_init(2);
+	for (int i = 0; i < 100; i++) {
+		p[i] = ax_attach(0);
+		s[i] = ax_socket(&p[i], 3, SOCK_DGRAM);
+	}
+	ax_run();
+	for (int i = 0; i < 100; i++)
+		for (int k = 0; k < SD_CMD_ENTRIES; k++)
+			ax_push(&p[i], 1, ax_cmd(s[i], SD_OP_KICK, 0, 0));
+	sx.h->rings_full = true;
+	for (int i = 0; i < 10000; i++)
+		app_poll(&sx.h->st[1], 1000);
+	cr_assert(sock_backlog(&sx.h->st[1]) < APP_KEPT_HIGH + 200);
+	sx.h->rings_full = false;
+	ax_run();
+	cr_assert_eq(ax_snmp(SNMP_App_Commands), 100u + 100u * SD_CMD_ENTRIES);
+	for (int i = 0; i < 100; i++)
+		ax_detach(&p[i]);
+	ax_drain();
+	ax_fini();
+}
