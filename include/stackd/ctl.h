@@ -8,7 +8,8 @@
  * process index of its own with the open table cloned, and a new connection; the sender then closes
  * the old one, which ends what the image before exec had held.
  * A message that does not parse, is of unknown type or has a wrong size is answered with CTL_ERROR
- * and -EPROTO, and the connection is closed.
+ * and -EPROTO, and the connection is closed; so is a HELLO or REATTACH that cannot be granted. FORK
+ * and MBOX that cannot are answered with CTL_ERROR, and nothing else changes.
  */
 #ifndef STACKD_CTL_H
 #define STACKD_CTL_H

@@ -65,13 +65,24 @@ void conn_close(struct engine *eng, uint32_t idx)
 		session_end(eng, s);
 }
 
-void conn_refuse(struct engine *eng, uint32_t idx, int err, const char *text)
+static void send_error(struct engine *eng, uint32_t idx, int err, const char *text)
 {
 	struct sd_ctl_error e = { .h = { CTL_ERROR, sizeof(e) }, .err = err };
 
 	snprintf(e.text, sizeof(e.text), "%s", text);
 	sup_send(eng->ctl->conn[idx].fd, &e, sizeof(e), NULL, 0, MSG_DONTWAIT);
+}
+
+void conn_refuse(struct engine *eng, uint32_t idx, int err, const char *text)
+{
+	send_error(eng, idx, err, text);
 	conn_close(eng, idx);
+}
+
+void conn_deny(struct engine *eng, uint32_t idx, int err, const char *text)
+{
+	send_error(eng, idx, err, text);
+	eng->ctl->conn[idx].state = CONN_OPEN;
 }
 
 /* ---- text in parts ---- */

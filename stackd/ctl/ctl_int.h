@@ -90,6 +90,8 @@ uint32_t conn_open(struct engine *eng, int fd, uint64_t key, const struct sup_cr
 void conn_close(struct engine *eng, uint32_t idx);
 /* One line to the program, then hang up. */
 void conn_refuse(struct engine *eng, uint32_t idx, int err, const char *text);
+/* The same, but the connection and its session go on. */
+void conn_deny(struct engine *eng, uint32_t idx, int err, const char *text);
 /* NULL when the connection of that time is gone. */
 struct conn *conn_at(struct engine *eng, uint32_t idx, uint32_t gen);
 /* Send @text (taken, from malloc) in parts. */

@@ -208,6 +208,18 @@ static void grant_send(struct engine *eng, struct grant *g)
 		conn_close(eng, g->idx);
 }
 
+/* A process that is attached already stays so when there is nothing more for it. */
+static void grant_refuse(struct engine *eng, uint32_t idx, uint32_t type, int err)
+{
+	if (type == CTL_FORK_R)
+		conn_deny(eng, idx, err, "no room for another process in the family");
+	else if (type == CTL_MBOX_R)
+		conn_deny(eng, idx, err, "no more mailboxes for the family");
+	else
+		conn_refuse(eng, idx, err, err == -ENOSPC ? "too many program families" :
+			    "the engine is out of resources");
+}
+
 static void grant_done(struct engine *eng, struct grant *g)
 {
 	bool asker = conn_at(eng, g->idx, g->gen), child = conn_at(eng, g->ses_idx, g->ses_gen);
@@ -215,8 +227,7 @@ static void grant_done(struct engine *eng, struct grant *g)
 	if (asker && child && !g->err) {
 		grant_send(eng, g);
 	} else if (asker) {
-		conn_refuse(eng, g->idx, g->err ? g->err : -ECONNABORTED,
-			    "the engine is out of resources");
+		grant_refuse(eng, g->idx, g->type, g->err ? g->err : -ECONNABORTED);
 	}
 	/* A child that will never be told of its connection closes it with our copy of its end. */
 	grant_free(g);
@@ -225,6 +236,7 @@ static void grant_done(struct engine *eng, struct grant *g)
 /* Nothing was sent, or some deposits are still to be answered: then the last answer ends it. */
 static void grant_fail(struct engine *eng, struct grant *g, uint32_t idx, int err)
 {
+	uint32_t type = g ? g->type : 0;
 	bool waits = g && g->waits;
 
 	if (waits)
@@ -232,8 +244,7 @@ static void grant_fail(struct engine *eng, struct grant *g, uint32_t idx, int er
 	else if (g)
 		grant_free(g);
 	if (!waits)
-		conn_refuse(eng, idx, err, err == -ENOSPC ? "too many program families" :
-			    "the engine is out of resources");
+		grant_refuse(eng, idx, type, err);
 }
 
 /* ---- requests ---- */

@@ -178,5 +178,30 @@ def full_eventfd():
         d.wait_clean()
 
 
+@stk.test(*stk.workers(1, 2))
+def greedy(workers):
+    """A program takes all mailboxes of its family: then it is told so, and lives on."""
+    with stk.stackd(workers=workers) as d:
+        h, got = Hostile(d), 1
+        while True:
+            h.sock.send(struct.pack("II", 5, 8))
+            msg, fds, _, _ = socket.recv_fds(h.sock, 4096, 64)
+            for fd in fds:
+                os.close(fd)
+            if struct.unpack_from("I", msg)[0] != 6:
+                break
+            got += 1
+        stk.check(struct.unpack_from("IIi", msg)[::2] == (10, -28), f"answer {msg[:12]}")
+        stk.check(got == 4095 // 8, f"{got} grants of 8")
+        h.sock.send(struct.pack("II", 3, 8))
+        msg = h.sock.recv(4096)
+        stk.check(struct.unpack_from("I", msg)[0] == 10, "a child without mailboxes")
+        stk.check(not h.gone(), "the session ended")
+        stk.check(len(d.show("programs")["programs"]) == 1, "one program")
+        serves(d)
+        h.close()
+        d.wait_clean()
+
+
 if __name__ == "__main__":
     stk.main()
