@@ -125,6 +125,27 @@ static unsigned take_fds(struct msghdr *m, int *fds, unsigned max)
 	return n;
 }
 
+struct request {
+	const void *msg;
+	size_t len;
+	int show;			/* fd to send along, -1 = none */
+};
+
+static bool request_send(int ctl, const struct request *q)
+{
+	union { char b[CMSG_SPACE(sizeof(int))]; struct cmsghdr align; } cb = { { 0 } };
+	struct iovec iov = { (void *)q->msg, q->len };
+	struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1 };
+
+	if (q->show >= 0) {
+		cb.align = (struct cmsghdr){ CMSG_LEN(sizeof(int)), SOL_SOCKET, SCM_RIGHTS };
+		memcpy(CMSG_DATA(&cb.align), &q->show, sizeof(int));
+		m.msg_control = &cb;
+		m.msg_controllen = sizeof(cb);
+	}
+	return real.sendmsg(ctl, &m, MSG_NOSIGNAL) == (ssize_t)q->len;
+}
+
 /* One message. Return: its length, or -errno. */
 static int receive(int ctl, void *resp, size_t resp_len, int *fds, unsigned max_fds,
 		   unsigned *ret_nfds, int flags)
@@ -164,7 +185,7 @@ static void drain(int ctl, int *fds, unsigned max_fds)
 	} while (r > 0);
 }
 
-static int exchange(int ctl, const void *req, size_t len, void *resp, size_t resp_len, int *fds,
+static int exchange(int ctl, const struct request *q, void *resp, size_t resp_len, int *fds,
 		    unsigned max_fds, unsigned *ret_nfds)
 {
 	const struct sd_ctl_head *h = resp;
@@ -172,7 +193,7 @@ static int exchange(int ctl, const void *req, size_t len, void *resp, size_t res
 
 	drain(ctl, fds, max_fds);
 	do {
-		if (real.send(ctl, req, len, MSG_NOSIGNAL) != (ssize_t)len)
+		if (!request_send(ctl, q))
 			return -ECONNRESET;
 		n = receive(ctl, resp, resp_len, fds, max_fds, ret_nfds, 0);
 	} while (n > 0 && h->type == CTL_AGAIN);
@@ -185,7 +206,7 @@ static int exchange(int ctl, const void *req, size_t len, void *resp, size_t res
 }
 
 /* exchange() with the received fds raised out of the program's way. */
-static int exchange_raised(int ctl, const void *req, size_t len, void *resp, size_t resp_len,
+static int exchange_raised(int ctl, const struct request *q, void *resp, size_t resp_len,
 			   int *fds, unsigned max_fds, unsigned *ret_nfds)
 {
 	unsigned n = 0;
@@ -193,7 +214,7 @@ static int exchange_raised(int ctl, const void *req, size_t len, void *resp, siz
 	int r;
 
 	pl_lift_begin(&lift);
-	r = exchange(ctl, req, len, resp, resp_len, fds, max_fds, &n);
+	r = exchange(ctl, q, resp, resp_len, fds, max_fds, &n);
 	pl_lift_end(&lift);
 	for (unsigned i = 0; i < n; i++) {
 		fds[i] = r ? (real.close(fds[i]), -1) : pl_fd_own(fds[i]);
@@ -208,18 +229,32 @@ static int exchange_raised(int ctl, const void *req, size_t len, void *resp, siz
 	return r;
 }
 
-int pl_ctl_call(const void *req, size_t len, void *resp, size_t resp_len, int *fds,
-		unsigned max_fds, unsigned *ret_nfds)
+static int ctl_call(const struct request *q, void *resp, size_t resp_len, int *fds,
+		    unsigned max_fds, unsigned *ret_nfds)
 {
 	sigset_t old;
 	int r;
 
 	pl_sig_block(&old);
 	shm_lock(&ctl_lock, pl_self());
-	r = exchange_raised(pl.ctl_fd, req, len, resp, resp_len, fds, max_fds, ret_nfds);
+	r = exchange_raised(pl.ctl_fd, q, resp, resp_len, fds, max_fds, ret_nfds);
 	shm_unlock(&ctl_lock, pl_self());
 	pl_sig_restore(&old);
 	return r;
+}
+
+int pl_ctl_call(const void *req, size_t len, void *resp, size_t resp_len, int *fds,
+		unsigned max_fds, unsigned *ret_nfds)
+{
+	return ctl_call(&(struct request){ req, len, -1 }, resp, resp_len, fds, max_fds,
+			ret_nfds);
+}
+
+int pl_ctl_show(const void *req, size_t len, int fd, void *resp, size_t resp_len)
+{
+	unsigned n;
+
+	return ctl_call(&(struct request){ req, len, fd }, resp, resp_len, NULL, 0, &n);
 }
 
 /* ---- attach ---- */
@@ -281,8 +316,8 @@ static int attach_locked(const char *dir)
 	ctl = pl_fd_raise(ctl);
 	if (ctl < 0)
 		return ctl;
-	err = exchange_raised(ctl, &hello, sizeof(hello), &resp, sizeof(resp), fds,
-			      3 + SD_MAX_WORKERS + SD_CTL_EVENTFDS, &nfds);
+	err = exchange_raised(ctl, &(struct request){ &hello, sizeof(hello), -1 }, &resp,
+			      sizeof(resp), fds, 3 + SD_MAX_WORKERS + SD_CTL_EVENTFDS, &nfds);
 	if (!err && resp.r.h.type != CTL_HELLO_R)
 		err = -EPROTO;
 	if (!err) {
@@ -308,8 +343,8 @@ static int reattach_locked(int old)
 	unsigned nfds = 0;
 
 	strncpy(req.comm, program_invocation_short_name, sizeof(req.comm) - 1);
-	err = exchange_raised(old, &req, sizeof(req), &resp, sizeof(resp), fds,
-			      4 + SD_MAX_WORKERS + SD_CTL_EVENTFDS, &nfds);
+	err = exchange_raised(old, &(struct request){ &req, sizeof(req), -1 }, &resp,
+			      sizeof(resp), fds, 4 + SD_MAX_WORKERS + SD_CTL_EVENTFDS, &nfds);
 	if (!err && (resp.r.h.type != CTL_REATTACH_R || !nfds))
 		err = -EPROTO;
 	if (!err) {

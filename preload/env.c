@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* preload/env.c - the environment that makes a new image one of stackd's
- * A program may hand any environment to exec: nginx scrubs it at a binary upgrade, CGI servers make
- * one from nothing. So what the shim needs is remembered at start, and each exec gets an environment
- * in which it is put back:
+ * A program may hand any environment to exec: nginx scrubs it at a binary upgrade, CGI servers
+ * make one from nothing. So what the shim needs is remembered at start, and each exec gets an
+ * environment in which it is put back:
  *   LD_PRELOAD      absent: ours. Without us: the program's choice (an empty LD_PRELOAD is the way
  *                   to opt a child out), unless sockets are inherited: then ours comes first
  *   STACKD_RUN_DIR  absent: as it was at start

@@ -5,8 +5,8 @@
  * the same family (REATTACH): the same segment, a process index of its own with the open table
  * cloned, a connection of its own. Then it closes the inherited connection, and the engine undoes
  * the old image as it would a dead process: locks, claims, mailboxes, its half of the references.
- * What did not survive exec goes from the clone. An image that inherits no socket never hears of its
- * predecessor, which ends with its connection; it attaches afresh with its first socket.
+ * What did not survive exec goes from the clone. An image that inherits no socket never hears of
+ * its predecessor, which ends with its connection; it attaches afresh with its first socket.
  * Holds:   X1 an entry of the new image's table is an open socket of the slot's family and type
  * Spec:    S3
  * Threads: any may call exec; what is changed for it is put back when it fails

@@ -225,12 +225,21 @@ PL_EXPORT ssize_t sendto(int fd, const void *buf, size_t n, int flags, const str
 	return ret(pl_send(fd, slot, &m, flags));
 }
 
+static ssize_t recvmsg_kernel(int fd, struct msghdr *m, int flags)
+{
+	ssize_t r = real.recvmsg(fd, m, flags);
+
+	if (__builtin_expect(r >= 0 && m->msg_controllen && ld_acq(&pl.attached), 0))
+		pl_scm_recv(m);
+	return r;
+}
+
 PL_EXPORT ssize_t recvmsg(int fd, struct msghdr *m, int flags)
 {
 	uint32_t slot = pl_fd_slot(fd);
 
 	if (!slot)
-		return real.recvmsg(fd, m, flags);
+		return recvmsg_kernel(fd, m, flags);
 	return ret(pl_recv(fd, slot, m, flags));
 }
 
@@ -239,7 +248,8 @@ PL_EXPORT ssize_t sendmsg(int fd, const struct msghdr *m, int flags)
 	uint32_t slot = pl_fd_slot(fd);
 
 	if (!slot)
-		return real.sendmsg(fd, m, flags);
+		return __builtin_expect(m->msg_controllen && ld_acq(&pl.attached), 0) ?
+		       pl_scm_send(fd, m, flags) : real.sendmsg(fd, m, flags);
 	return ret(pl_send(fd, slot, m, flags));
 }
 

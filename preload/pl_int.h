@@ -198,6 +198,13 @@ void pl_rx_consumed(uint32_t slot, uint64_t head);
 /* Raise SIGPIPE for -EPIPE unless MSG_NOSIGNAL; returns @r. */
 ssize_t pl_pipe_signal(ssize_t r, int flags);
 
+/* ---- scm.c: messages with control data on kernel fds ---- */
+
+ssize_t pl_scm_send(int fd, const struct msghdr *m, int flags);
+void pl_scm_recv(struct msghdr *m);
+/* As pl_ctl_call(), with @fd shown to the engine; no fd comes back. */
+int pl_ctl_show(const void *req, size_t len, int fd, void *resp, size_t resp_len);
+
 /* ---- cmsg.c ---- */
 
 struct pl_cmsg_out {			/* what a datagram's control messages asked for */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* preload/popen.c - popen and pclose for a process whose sockets a child would inherit
- * libc's popen() makes its child by calls that no wrapper sees; this one makes it by posix_spawn() and
- * remembers whose stream it is. A stream that is not in the table is libc's.
+ * libc's popen() makes its child by calls that no wrapper sees; this one makes it by posix_spawn()
+ * and remembers whose stream it is. A stream that is not in the table is libc's.
  * Spec:    S3; POSIX popen, pclose
  * Threads: the table's lock, signals blocked while it is held
  */
@@ -20,8 +20,8 @@ extern char **environ;
 static struct { FILE *f; pid_t pid; } child[STREAMS];
 static uint64_t child_lock;
 
-/* Put @new where @old is; @old NULL: in a free place. Return: the pid that is there then, or, with @new
- * NULL, was there; 0 = no such place. */
+/* Put @new where @old is; @old NULL: in a free place. Return: the pid that is there then, or, with
+ * @new NULL, was there; 0 = no such place. */
 static pid_t child_swap(FILE *old, FILE *new, pid_t pid)
 {
 	sigset_t sigs;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* preload/spawn.c - vfork, posix_spawn, system, popen, daemon
- * libc makes these children without calling fork() or execve() by name, so a child would neither get
- * a place in the family nor the sockets that it inherits. When the process has sockets to inherit they
- * are done here, by the wrappers of fork and exec; otherwise libc does them, with the environment
- * completed.
+ * libc makes these children without calling fork() or execve() by name, so a child would neither
+ * get a place in the family nor the sockets that it inherits. When the process has sockets to
+ * inherit they are done here, by the wrappers of fork and exec; otherwise libc does them, with the
+ * environment completed.
  *
  * vfork is fork with the parent waiting: the child holds the write end of a pipe that exec and exit
  * close. The child has memory of its own: what it stores the parent does not see.

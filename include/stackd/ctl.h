@@ -40,6 +40,10 @@ enum sd_ctl_type {
 	/* engine -> program: struct sd_ctl_head; the engine was restarted: who waits for an answer
 	 * repeats the request, others forget this */
 	CTL_AGAIN,
+	CTL_EXPORT,		/* struct sd_ctl_slot: an fd for a process that may lack the shim */
+	CTL_EXPORT_R,		/* struct sd_ctl_slot + fd: one end of a socket pair; slot 0: none */
+	CTL_IMPORT,		/* struct sd_ctl_head + fd: is this one of EXPORT's? */
+	CTL_IMPORT_R,		/* struct sd_ctl_slot: whose; slot 0: not this family's to use */
 };
 
 struct sd_ctl_head {
@@ -62,6 +66,11 @@ struct sd_ctl_hello_r {
 	uint32_t seg;
 	uint32_t mbox_cnt;		/* 0..SD_CTL_EVENTFDS; eventfds in the same order */
 	uint32_t mbox[SD_CTL_EVENTFDS];
+};
+
+struct sd_ctl_slot {
+	struct sd_ctl_head h;
+	uint32_t slot, gen;
 };
 
 struct sd_ctl_error {

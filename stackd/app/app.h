@@ -56,6 +56,11 @@ int app_mbox_alloc(struct stack *st, uint32_t proc_rec, uint32_t *mbox, unsigned
  * app_proc_at() says NULL. *ret_last: the family has no process left; the caller destroys the
  * segment after app_seg_drain(). */
 void app_detach(struct stack *st, uint32_t proc_rec, bool *ret_last);
+/* Somebody who is no process of the family keeps its sockets alive: no family end meanwhile. */
+void app_family_hold(struct stack *st, uint16_t seg);
+void app_family_let_go(struct stack *st, uint16_t seg);
+/* A command in a holder's name, no answer; CLOSE: the last reference went. */
+void app_order(struct stack *st, struct sock_id id, enum sd_op op, uint32_t arg);
 /* The record, NULL when free. */
 struct app_proc *app_proc_at(struct stack *st, uint32_t proc_rec);
 /* After the last detach, called again and again (every few milliseconds will do): orphans still

@@ -37,7 +37,8 @@ struct app_seg {
 	uint64_t again[PROC_WORDS];	/* adopted: commands may have been done before */
 
 	/* worker 0 */
-	uint32_t attached;		/* processes: live, or being undone */
+	uint32_t attached;		/* processes: live, or being undone; and holds */
+	uint32_t holds;			/* app_family_hold(): counts without a table entry */
 	uint64_t used[PROC_WORDS];	/* process indices taken */
 	uint16_t mbox_owner[SD_MAX_MBOXES];	/* process index + 1 */
 	uint8_t ending;			/* APP_JOB_END is not done yet */

@@ -174,6 +174,13 @@ void app_close_slot(struct stack *st, struct sock_id id)
 	app_dispatch(st, &c);
 }
 
+void app_order(struct stack *st, struct sock_id id, enum sd_op op, uint32_t arg)
+{
+	struct sock_cmd c = { .id = id, .op = (uint16_t)op, .u32[0] = arg };
+
+	app_dispatch(st, &c);
+}
+
 /* ---- from the ring ---- */
 
 static void session_bad(struct stack *st, uint16_t seg, uint32_t proc)

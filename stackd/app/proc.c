@@ -238,6 +238,12 @@ void app_on_proc_ack(struct stack *st, const struct stack_msg *msg)
 	app_job_add(st, (struct app_job){ .kind = APP_JOB_UNDO, .seg = p->seg, .rec = rec });
 }
 
+static void member_gone(struct stack *st, uint16_t seg)
+{
+	if (--st->app->segs[seg].attached == 0)
+		app_family_end(st, seg);
+}
+
 void app_proc_free(struct stack *st, uint32_t rec)
 {
 	struct app_proc *p = app_proc_at(st, rec);
@@ -247,16 +253,29 @@ void app_proc_free(struct stack *st, uint32_t rec)
 	bit_clear(s->used, p->idx);
 	*p = (struct app_proc){ 0 };
 	idx_free(&st->app->procs, rec);
-	if (--s->attached == 0)
-		app_family_end(st, seg);
-	else
+	if (s->attached > 1)
 		app_sweep_want(st, seg);
+	member_gone(st, seg);
 }
 
 void app_family_end(struct stack *st, uint16_t seg)
 {
 	st->app->segs[seg].ending = 1;
 	app_job_add(st, (struct app_job){ .kind = APP_JOB_END, .seg = seg });
+}
+
+void app_family_hold(struct stack *st, uint16_t seg)
+{
+	st->app->segs[seg].attached++;
+	st->app->segs[seg].holds++;
+}
+
+void app_family_let_go(struct stack *st, uint16_t seg)
+{
+	st->app->segs[seg].holds--;
+	if (st->app->segs[seg].attached > 1)
+		app_sweep_want(st, seg);	/* what was not swept meanwhile */
+	member_gone(st, seg);
 }
 
 void app_on_proc_bad(struct stack *st, const struct stack_msg *msg)

@@ -163,6 +163,8 @@ static void slot_look(struct stack *st, uint32_t slot)
 		*was = now;
 		return;
 	}
+	if (st->app->segs[w->seg].holds)
+		return;			/* references that no table shows */
 	/* An accepted connection has had an fd only since SD_P_PLACEHOLD was set. */
 	if (slot >= SD_SLOTS_P && !(ld_acq(&sp->flags) & SD_P_PLACEHOLD))
 		return;

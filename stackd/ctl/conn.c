@@ -162,7 +162,8 @@ static void on_text(struct engine *eng, uint32_t idx, const struct sd_ctl_text *
 			    "unknown setting");
 }
 
-static void on_message(struct engine *eng, uint32_t idx, const void *msg, uint32_t len)
+/* @fd: what came along, -1 = nothing; borrowed. */
+static void on_message(struct engine *eng, uint32_t idx, const void *msg, uint32_t len, int fd)
 {
 	const struct sd_ctl_head *h = msg;
 	struct conn *cn = &eng->ctl->conn[idx];
@@ -179,6 +180,10 @@ static void on_message(struct engine *eng, uint32_t idx, const void *msg, uint32
 		session_fork(eng, idx);
 	} else if (h->type == CTL_REATTACH && len == sizeof(struct sd_ctl_hello)) {
 		session_reattach(eng, idx, msg);
+	} else if (h->type == CTL_EXPORT && len == sizeof(struct sd_ctl_slot)) {
+		session_export(eng, idx, msg);
+	} else if (h->type == CTL_IMPORT && len == sizeof(*h)) {
+		session_import(eng, idx, fd);
 	} else if (h->type == CTL_MBOX && len == sizeof(*h)) {
 		session_mbox(eng, idx);
 	} else if (h->type == CTL_SHOW || h->type == CTL_SYSCTL) {
@@ -212,8 +217,8 @@ void ctl_conn_ready(struct engine *eng, uint32_t idx, uint32_t revents)
 			return;
 		}
 
-		/* Programs have no fd to give: whatever comes along is closed on arrival. */
-		n = sup_recv(cn->fd, &msg, sizeof(msg), fds, 0, &cnt, MSG_DONTWAIT);
+		/* An fd is looked at (IMPORT), never kept. */
+		n = sup_recv(cn->fd, &msg, sizeof(msg), fds, 1, &cnt, MSG_DONTWAIT);
 		if (n == -EAGAIN)
 			return;
 		if (n == -EMSGSIZE)
@@ -221,6 +226,8 @@ void ctl_conn_ready(struct engine *eng, uint32_t idx, uint32_t revents)
 		else if (n <= 0)
 			conn_close(eng, idx);
 		else
-			on_message(eng, idx, &msg, (uint32_t)n);
+			on_message(eng, idx, &msg, (uint32_t)n, cnt ? fds[0] : -1);
+		if (n > 0)
+			sup_close_fds(fds, cnt);
 	}
 }

@@ -30,7 +30,7 @@ int ctl_init(struct engine *eng)
 	/* Keys of earlier engines are never used again: answers and drops cannot be confused. */
 	c->next_key = eng->epoch << 32;
 	eng->ctl = c;
-	return 0;
+	return export_init(eng);
 }
 
 /* ---- the store ---- */
@@ -225,6 +225,8 @@ unsigned ctl_poll(struct engine *eng)
 		n += end_bad(eng);
 	if (c->draining)
 		n += seg_poll(eng);
+	if (c->export_cnt)
+		n += export_poll(eng);
 	if (eng->unsent)
 		xcall_retry(eng);
 	return n;
@@ -233,10 +235,12 @@ unsigned ctl_poll(struct engine *eng)
 uint64_t ctl_idle_us(struct engine *eng)
 {
 	const struct ctl_state *c = eng->ctl;
+	uint64_t most;
 
 	if (c->bad_cnt)
 		return 0;
 	if (c->drop_cnt || eng->unsent)
 		return CTL_RETRY_US;
-	return c->draining ? CTL_DRAIN_US : UINT64_MAX;
+	most = c->export_cnt ? export_idle_us(eng) : UINT64_MAX;
+	return c->draining && most > CTL_DRAIN_US ? CTL_DRAIN_US : most;
 }

@@ -22,6 +22,8 @@ void ctl_ready(struct engine *eng);
 void ctl_chan_ready(struct engine *eng);
 /* Something happened on connection @idx; @revents as poll() has them. */
 void ctl_conn_ready(struct engine *eng, uint32_t idx, uint32_t revents);
+/* Something happened on the pair of export @idx. */
+void export_ready(struct engine *eng, uint32_t idx);
 /* Once per loop: what waits for a full ring, a full channel, a segment that empties.
  * Return: number of things done. */
 unsigned ctl_poll(struct engine *eng);

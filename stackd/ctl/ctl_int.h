@@ -62,6 +62,19 @@ struct seg_ctl {			/* a segment's control side */
 	int ro_fd, rw_fd;		/* for REATTACH; ro_fd is the read-only copy, -1 = none yet */
 };
 
+struct export {				/* a socket held as an fd: export.c */
+	uint8_t live;
+	uint8_t carries;		/* the pair is the socket now: no IMPORT any more */
+	uint8_t out_shut, in_shut;	/* the end was told to the holder, to the peer */
+	uint16_t seg;
+	int fd;				/* our end */
+	uint32_t slot, gen;
+	uint32_t nap_us;
+	uint64_t ino;			/* of the end that was given away */
+	uint64_t alone_us;		/* since when no program holds the slot, 0 = one does */
+	uint64_t next_us;		/* next look */
+};
+
 struct ctl_state {
 	struct conn *conn;		/* [CTL_CONNS]; place 0 is not used */
 	uint32_t conn_cnt, conn_hint;
@@ -72,6 +85,8 @@ struct ctl_state {
 	struct deposit *dep_head, **dep_tail;
 	uint64_t *drops;		/* keys that the channel had no room for */
 	uint32_t drop_cnt, drop_room;
+	struct export *exports;
+	uint32_t export_cnt;
 	char part[sizeof(struct sd_ctl_text) + SD_CTL_TEXT_MAX];	/* of a text on its way */
 };
 
@@ -107,6 +122,20 @@ void session_end(struct engine *eng, struct session *s);
 
 /* Tell every worker to listen to the session's doorbells. Return: 0 or -ENOMEM. */
 int session_watch(struct engine *eng, struct session *s);
+
+/* ---- export.c ---- */
+int export_init(struct engine *eng);
+void session_export(struct engine *eng, uint32_t idx, const struct sd_ctl_slot *req);
+/* @fd: what came along, borrowed; -1 = nothing. */
+void session_import(struct engine *eng, uint32_t idx, int fd);
+/* Return: exports whose state changed. */
+unsigned export_poll(struct engine *eng);
+uint64_t export_idle_us(struct engine *eng);
+
+/* ---- pump.c ---- */
+enum pump_end { PUMP_IDLE, PUMP_MOVED, PUMP_OVER };
+/* Move what can be moved now. PUMP_OVER: nobody holds the pair, or the socket is gone. */
+enum pump_end pump(struct engine *eng, struct export *x, struct sock_id id);
 
 /* ---- seg.c ---- */
 /* Pools of all workers on the segment's span. Return: 0 or -errno. */

@@ -27,6 +27,7 @@ enum ring_kind {
 	RING_DOORBELL,			/* of process record `arg` */
 	RING_CHAN,			/* supervisor channel (worker 0) */
 	RING_CONN,			/* control connection `arg` (worker 0) */
+	RING_EXPORT,			/* socket pair of export `arg` (worker 0) */
 };
 /* User data: kind, then a 32-bit argument, then the fd, so that an ended poll can be armed again.
  * */

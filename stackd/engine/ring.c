@@ -156,6 +156,12 @@ static void one_completion(struct worker *w, const struct io_uring_cqe *cqe)
 		again(w, cqe);
 		ctl_chan_ready(w->eng);
 		return;
+	case RING_EXPORT:
+		if (cqe->res < 0)
+			return;
+		again(w, cqe);
+		export_ready(w->eng, RING_ARG(d));
+		return;
 	case RING_CONN:
 		if (cqe->res < 0)
 			return;		/* removed: the connection is gone */

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "..", "lib"))
@@ -112,6 +113,45 @@ def children(workers):
     with stk.stackd(workers=workers) as d:
         said = same(d, run)
         stk.check("+: cgi /x" in said or "cgi: cgi /x" in said, f"said {said}")
+        d.wait_clean()
+
+
+def echoed(addr, port, size):
+    """Send, shut, and read to the end: ten times what was sent, and the count."""
+    data = os.urandom(size)
+    with socket.create_connection((addr, port), stk.HANG) as c:
+        c.settimeout(stk.HANG)
+
+        def send():
+            c.sendall(data)
+            c.shutdown(socket.SHUT_WR)
+        t = threading.Thread(target=send)
+        t.start()
+        got = bytearray()
+        while True:
+            part = c.recv(1 << 16)
+            if not part:
+                break
+            got += part
+        t.join()
+    tail = got[10 * size:].decode(errors="replace")
+    return sum(got[:10 * size]) == 10 * sum(data), tail
+
+
+@stk.test(*({"workers": w, "to": t} for w, t in
+            ((1, "child"), (2, "child"), (1, "same"), (1, "plain"), (2, "plain"))))
+def passing(workers, to):
+    """Connections given away by SCM_RIGHTS; the giver closes its own at once."""
+    def run(addr, on_stack):
+        p = start(d, on_stack, ["passing.py", addr, "7002", to])
+        said = [echoed(addr, 7002, n) for n in (10, 5000, 300000)]
+        said.append(p.stdout.read().decode())
+        d.stop(p)
+        return said
+
+    with stk.stackd(workers=workers) as d:
+        said = same(d, run)
+        stk.check(said[-2] == (True, "total 300000\n"), f"said {said}")
         d.wait_clean()
 
 
