@@ -200,19 +200,29 @@ class Load:
     """Requests, one connection each, two at a time, until told to stop; a failed one is remembered."""
 
     def __init__(self, d):
-        self.d, self.stop_file = d, os.path.join(d.dir, "stop")
-        script = (f"while [ ! -e {self.stop_file} ]; do "
-                  f"curl -sS -m 10 -H 'Connection: close' http://{stk.STACK}/ || echo failed; done")
-        self.ps = [d.start(["sh", "-c", script], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-                   for _ in range(2)]
+        self.dir = d.dir
+        self.ps = []
+        for i in range(2):
+            script = (f"while [ ! -e {d.dir}/stop ]; do "
+                      f"curl -sS -m 10 -H 'Connection: close' http://{stk.STACK}/ || echo failed; done")
+            with open(f"{d.dir}/load{i}", "w") as f:
+                self.ps.append(d.start(["sh", "-c", script], stdout=f, stderr=subprocess.STDOUT))
 
-    def end(self, at_least):
-        open(self.stop_file, "w").close()
-        got = b"".join(p.communicate(timeout=stk.HANG)[0] for p in self.ps).split(b"\n")
-        os.unlink(self.stop_file)
-        bad = [x for x in got if x not in (b"one", b"two", b"")]
-        stk.check(not bad, f"{len(bad)} of {len(got)} requests failed: {bad[:3]}")
-        stk.check(len(got) >= at_least, f"only {len(got)} requests")
+    def answers(self):
+        got = []
+        for i in range(2):
+            with open(f"{self.dir}/load{i}") as f:
+                got += f.read().split()
+        return got
+
+    def end(self):
+        before = len(self.answers())
+        stk.wait_for("requests after the change", lambda: len(self.answers()) >= before + 10)
+        open(f"{self.dir}/stop", "w").close()
+        for p in self.ps:
+            p.wait(2 * stk.HANG)
+        bad = [x for x in self.answers() if x not in ("one", "two")]
+        stk.check(not bad, f"{len(bad)} of {len(self.answers())} failed: {' '.join(bad[:20])}")
 
 
 @stk.test(*stk.workers(1, 2))
@@ -225,7 +235,7 @@ def nginx_reload(workers):
             n.conf(text)
             n.p.send_signal(signal.SIGHUP)
             stk.wait_for("the new configuration answers", lambda: n.get() == text)
-        load.end(20)
+        load.end()
         d.stop(n.p, signal.SIGQUIT)
         d.wait_clean()
 
@@ -248,7 +258,7 @@ def nginx_upgrade(workers):
             p["pid"] == old for p in d.show("programs")["programs"]))
         for _ in range(20):
             stk.check(n.get() == "two", "the old image still answers")
-        load.end(20)
+        load.end()
         stk.check(any(p["pid"] == new for p in d.show("programs")["programs"]),
                   f"new master {new} is not attached: {d.show('programs')}")
         os.kill(new, signal.SIGQUIT)
