@@ -15,7 +15,7 @@
 
 #include "preload/pl_int.h"
 
-#define BIND_TRIES 8
+#define BIND_TRIES 32
 
 /* ---- socket ---- */
 
@@ -103,20 +103,23 @@ int pl_kern_renew(int fd, uint32_t slot)
 
 /* ---- bind ---- */
 
-static int bind_engine(uint32_t slot, const struct sd_addr *addr, uint16_t port)
+static int bind_engine(uint32_t slot, const struct sd_addr *addr, uint16_t port, uint32_t how)
 {
 	struct sd_cmd cmd = pl_cmd_for(slot, SD_OP_BIND);
 	int r;
 
 	cmd.addr = *addr;
 	cmd.port = port;
+	cmd.u32[0] = how;
 	r = pl_rpc(0, &cmd, NULL, 0, NULL);
 	if (!r && port)
 		or_sc(&pl_p(slot)->flags, SD_P_BOUND_PORT);
 	return r;
 }
 
-/* Wildcard: kernel and engine hold the same port, or neither. */
+/* Wildcard: kernel and engine hold the same port, or neither. A port that the kernel picked may be
+ * one that it can share (SO_REUSEADDR) but that stackd has connections on, also in TIME_WAIT: then
+ * another is tried, or a connect() from it could fail. */
 static int bind_both(int fd, uint32_t slot, const struct sockaddr *sa, socklen_t len,
 		     const struct sd_addr *addr, uint16_t port)
 {
@@ -125,7 +128,8 @@ static int bind_both(int fd, uint32_t slot, const struct sockaddr *sa, socklen_t
 	for (int i = 0; i < BIND_TRIES; i++) {
 		if (real.bind(fd, sa, len) < 0)
 			return -errno;
-		r = bind_engine(slot, addr, port ? port : pl_kern_port(fd));
+		r = port ? bind_engine(slot, addr, port, 0) :
+			   bind_engine(slot, addr, pl_kern_port(fd), SD_BIND_PICKED);
 		if (!r)
 			return 0;
 		if (pl_kern_renew(fd, slot) || port || r != -EADDRINUSE)
@@ -176,7 +180,7 @@ static int sock_bind(int fd, uint32_t slot, const struct sockaddr *sa, socklen_t
 		and_sc(&pl_p(slot)->flags, ~SD_P_HYBRID);
 		pl_epoll_hybrid(slot);
 	}
-	return bind_engine(slot, &addr, port);
+	return bind_engine(slot, &addr, port, 0);
 }
 
 PL_EXPORT int bind(int fd, const struct sockaddr *sa, socklen_t len)

@@ -316,6 +316,8 @@ enum sd_op {
 };
 
 #define SD_BIND_DEFER_PORT (1u << 0)	/* IP_BIND_ADDRESS_NO_PORT */
+/* the port was not asked for, the kernel picked it: shared with nobody, whatever the options say */
+#define SD_BIND_PICKED	(1u << 1)
 
 /* sd_cmd.flags: sent before, but the engine was restarted: it may have been carried out. */
 #define SD_CMD_AGAIN	(1u << 0)

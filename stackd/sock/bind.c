@@ -42,13 +42,13 @@ static int bind_addr(struct stack *st, struct sock_bound *b, const struct sd_add
 	return 0;
 }
 
-/* Find or check the port. */
-static int bind_port(struct stack *st, struct sock_bound *b, uint16_t port)
+/* Find or check the port. @picked: it is not the program's wish, and so shared with nobody. */
+static int bind_port(struct stack *st, struct sock_bound *b, uint16_t port, bool picked)
 {
 	b->t.lport = port;
 	if (!port)
 		return port_for_bind(st, b) ? 0 : -EADDRINUSE;
-	return btab_conflict(st, b, 0, false) ? -EADDRINUSE : 0;
+	return btab_conflict(st, b, 0, picked) ? -EADDRINUSE : 0;
 }
 
 static void slot_bound(struct sd_slot_e *e, const struct sock_bound *b, uint32_t idx)
@@ -89,6 +89,7 @@ int sock_bind(struct stack *st, const struct sock_cmd *c, uint32_t *ret_bound)
 {
 	struct sd_slot_e *e = sock_slot_e(st, c->id);
 	struct sd_slot_p *sp = sock_slot_p(st, c->id);
+	uint32_t how = c->op == SD_OP_BIND ? c->u32[0] : 0;
 	struct sock_bound b;
 	uint32_t idx;
 	int err;
@@ -100,8 +101,8 @@ int sock_bind(struct stack *st, const struct sock_cmd *c, uint32_t *ret_bound)
 	err = bind_checks(st, &b, c, e);
 	if (err)
 		return err;
-	if (c->port || !(c->op == SD_OP_BIND && c->u32[0] & SD_BIND_DEFER_PORT)) {
-		err = bind_port(st, &b, c->port);
+	if (c->port || !(how & SD_BIND_DEFER_PORT)) {
+		err = bind_port(st, &b, c->port, how & SD_BIND_PICKED);
 		if (err)
 			return err;
 	}

@@ -287,3 +287,23 @@ Test(bind, reuse_changed_later)
 	cr_assert_eq(bind_as(b, SX_A, 7000, false), 0);
 	sx_fini();
 }
+
+/* dig binds to port 0 with SO_REUSEADDR before each connect(): the kernel's choice must not be a port
+ * from which stackd has a connection to the same peer, in TIME_WAIT perhaps. */
+Test(bind, picked_port_is_not_shared)
+{
+	struct sock_cmd c;
+	struct sock_id a, b;
+	uint32_t bound;
+
+	sx_init(1);
+	a = sx_slot(AF_INET, SOCK_STREAM, SOCK_REUSEADDR);
+	b = sx_slot(AF_INET, SOCK_STREAM, SOCK_REUSEADDR);
+	cr_assert_eq(bind_as(a, SX_A, 40000, false), 0);
+	c = sx_cmd(b, SD_OP_BIND, sx_v4(0), 40000);
+	c.u32[0] = SD_BIND_PICKED;
+	cr_assert_eq(sock_bind(&sx.h->st[0], &c, &bound), -EADDRINUSE);
+	c.u32[0] = 0;
+	cr_assert_eq(sock_bind(&sx.h->st[0], &c, &bound), 0);
+	sx_fini();
+}
