@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* preload/poll.c - poll(), ppoll() and their checked twins
  * A call without stackd fds costs one load for each fd and goes to the kernel as it is. Otherwise
- * the kernel gets a copy of the array in which stackd fds are -1 (hybrids and epoll sets stay in),
- * and the answers are or'ed.
+ * the kernel gets an array of its own fds (hybrids and epoll sets among them), and the answers are
+ * or'ed. With the eventfd it is no longer than the program's unless all fds are the kernel's, too:
+ * a confined program may have set RLIMIT_NOFILE, which limits it, to the number that it polls.
  * Spec:    S1, S2
  * Threads: all
  */
@@ -15,7 +16,9 @@
 
 struct poll_call {
 	struct pl_multi m;		/* first: kern() gets it */
-	struct pollfd *kfds;		/* n + 1 */
+	struct pollfd *kfds;		/* for the kernel: room for n + 1 */
+	uint32_t *kpos;			/* their positions in the program's array */
+	nfds_t kcnt;
 	nfds_t n;
 	void *mem;			/* scratch */
 	const void *stack;
@@ -40,11 +43,11 @@ __attribute__((noinline)) static unsigned poll_ours(struct pollfd *p, nfds_t n)
 static int poll_kern(struct pl_multi *m, int efd, const struct timespec *ts, const sigset_t *mask)
 {
 	struct poll_call *c = (struct poll_call *)m;
-	struct pollfd *last = &c->kfds[c->n];
+	struct pollfd *last = &c->kfds[c->kcnt];
 	int k;
 
 	*last = (struct pollfd){ efd, POLLIN, 0 };
-	k = real.ppoll(c->kfds, c->n + (efd >= 0), ts, mask);
+	k = real.ppoll(c->kfds, c->kcnt + (efd >= 0), ts, mask);
 	if (k < 0)
 		return -errno;
 	if (last->revents) {
@@ -65,8 +68,11 @@ static void poll_split(struct poll_call *c, struct pollfd *p, unsigned max)
 			b->pos = (uint32_t)i;
 			c->m.cnt++;
 		}
-		c->kfds[i] = (struct pollfd){ kern ? p[i].fd : -1, p[i].events, 0 };
-		c->m.kern_any |= kern && p[i].fd >= 0;
+		if (!kern || p[i].fd < 0)
+			continue;
+		c->m.kern_any = true;
+		c->kpos[c->kcnt] = (uint32_t)i;
+		c->kfds[c->kcnt++] = (struct pollfd){ p[i].fd, p[i].events, 0 };
 	}
 }
 
@@ -75,7 +81,9 @@ static int poll_merge(const struct poll_call *c, struct pollfd *p)
 	int n = 0;
 
 	for (nfds_t i = 0; i < c->n; i++)
-		p[i].revents = c->kfds[i].revents;
+		p[i].revents = 0;
+	for (nfds_t i = 0; i < c->kcnt; i++)
+		p[c->kpos[i]].revents = c->kfds[i].revents;
 	for (unsigned i = 0; i < c->m.cnt; i++)
 		p[c->m.mem[i].pos].revents |= (short)c->m.mem[i].got;
 	for (nfds_t i = 0; i < c->n; i++)
@@ -97,12 +105,14 @@ static int poll_mixed(struct pollfd *p, nfds_t n, unsigned ours, uint64_t deadli
 	struct poll_call c = { .m.kern = poll_kern, .n = n, .stack = stack };
 	int r;
 
-	c.len = ours * sizeof(struct pl_member) + (n + 1) * sizeof(struct pollfd);
+	c.len = ours * sizeof(struct pl_member) + (n + 1) * sizeof(struct pollfd) +
+		n * sizeof(uint32_t);
 	c.mem = pl_scratch(stack, sizeof(stack), c.len);
 	if (!c.mem)
 		return (int)pl_fail(-ENOMEM);
 	c.m.mem = c.mem;
 	c.kfds = (struct pollfd *)(c.m.mem + ours);
+	c.kpos = (uint32_t *)(c.kfds + n + 1);
 	poll_split(&c, p, ours);
 	pthread_cleanup_push(poll_free, &c);
 	r = pl_multi_wait(&c.m, deadline, mask);

@@ -284,7 +284,7 @@ static int sleep_ppoll(const struct wait_ctx *c, const sigset_t *mask)
 	int efd = c->no_mbox ? -1 : pl_efd[c->w.mb.mbox];
 	struct pollfd p[2] = { { efd, POLLIN, 0 }, { c->kern_fd, POLLIN, 0 } };
 	struct timespec ts;
-	int n = real.ppoll(p, 2, pl_left(c->deadline, &ts), mask);
+	int n = real.ppoll(p, 1 + (c->kern_fd >= 0), pl_left(c->deadline, &ts), mask);
 
 	if (n < 0)
 		return -errno;

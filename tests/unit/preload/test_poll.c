@@ -207,6 +207,24 @@ Test(poll, many_fds, .timeout = 10)
 	wx_join(&l);
 }
 
+/* As in sshd's child before authentication. */
+Test(poll, rlimit_of_one_fd, .timeout = 10)
+{
+	struct rlimit one;
+	struct wx_later l;
+
+	start();
+	struct pollfd f = { s, POLLIN, 0 };
+
+	soon_rx(&l);
+	getrlimit(RLIMIT_NOFILE, &one);
+	one.rlim_cur = 1;
+	cr_assert_eq(setrlimit(RLIMIT_NOFILE, &one), 0);
+	cr_expect_eq(poll(&f, 1, 5000), 1);
+	cr_expect_eq(f.revents, POLLIN);
+	wx_join(&l);
+}
+
 Test(poll, invalid_time)
 {
 	struct timespec bad = { 0, 1000000000 };
