@@ -58,8 +58,8 @@ static int get_accepting(int fd, uint32_t slot, const struct opt *o, void *val, 
 static int get_info(int fd, uint32_t slot, const struct opt *o, void *val, socklen_t *len);
 static int get_maxseg(int fd, uint32_t slot, const struct opt *o, void *val, socklen_t *len);
 static int get_real(int fd, uint32_t slot, const struct opt *o, void *val, socklen_t *len);
+static int get_empty(int fd, uint32_t slot, const struct opt *o, void *val, socklen_t *len);
 static int set_ulp(int fd, uint32_t slot, const struct opt *o, const void *val, socklen_t len);
-static int get_ulp(int fd, uint32_t slot, const struct opt *o, void *val, socklen_t *len);
 
 #define OFF(f) offsetof(struct sd_opts, f)
 #define INT_RANGE INT32_MIN, INT32_MAX
@@ -70,6 +70,8 @@ static int get_ulp(int fd, uint32_t slot, const struct opt *o, void *val, sockle
 #define HINT_INT(lvl, nm) { lvl, nm, HINT, ST_NONE, 0, 0, true, INT_RANGE, NULL, NULL }
 #define KERN(lvl, nm) { lvl, nm, KERNEL, ST_NONE, 0, 0, false, INT_RANGE, NULL, NULL }
 #define NO(lvl, nm) { lvl, nm, REFUSE, ST_NONE, 0, 0, false, INT_RANGE, NULL, NULL }
+#define KERN_EMPTY(lvl, nm) \
+	{ lvl, nm, KERNEL, ST_NONE, 0, 0, false, INT_RANGE, NULL, get_empty }
 #define RO(lvl, nm, get) { lvl, nm, READONLY, ST_NONE, 0, 0, false, INT_RANGE, NULL, get }
 #define SP(lvl, nm, field, set, get) \
 	{ lvl, nm, SPECIAL, ST_NONE, OFF(field), 0, false, INT_RANGE, set, get }
@@ -106,6 +108,7 @@ static const struct opt table[] = {
 	HINT_INT(SOL_SOCKET, SO_INCOMING_CPU),
 	HINT_INT(SOL_SOCKET, SO_RXQ_OVFL),
 	NO(SOL_SOCKET, SO_ZEROCOPY),
+	KERN_EMPTY(SOL_SOCKET, SO_BINDTODEVICE),
 	KERN(SOL_SOCKET, SO_TXTIME),
 	KERN(SOL_SOCKET, SO_TIMESTAMP),
 	KERN(SOL_SOCKET, SO_TIMESTAMPNS),
@@ -130,11 +133,12 @@ static const struct opt table[] = {
 	HINT_INT(IPPROTO_TCP, TCP_FASTOPEN),
 	HINT_INT(IPPROTO_TCP, TCP_FASTOPEN_CONNECT),
 	HINT_INT(IPPROTO_TCP, TCP_SAVE_SYN),
-	SP(IPPROTO_TCP, TCP_ULP, hints, set_ulp, get_ulp),
+	SP(IPPROTO_TCP, TCP_ULP, hints, set_ulp, get_empty),
 	NO(IPPROTO_TCP, TCP_ZEROCOPY_RECEIVE),
 	NO(IPPROTO_TCP, TCP_INQ),
 
 	M(IPPROTO_IP, IP_TOS, ST_TOS, tos, INT32_MIN, INT32_MAX),
+	KERN_EMPTY(IPPROTO_IP, IP_OPTIONS),
 	M(IPPROTO_IP, IP_TTL, ST_U8, ttl, -1, 255),
 	M(IPPROTO_IP, IP_MTU_DISCOVER, ST_U8, pmtudisc, 0, 5),
 	BITM(IPPROTO_IP, IP_PKTINFO, dgram_flags, SD_DGF_PKTINFO),
@@ -580,7 +584,8 @@ static int set_ulp(int fd, uint32_t slot, const struct opt *o, const void *val, 
 	return len < 1 ? -EINVAL : -ENOENT;
 }
 
-static int get_ulp(int fd, uint32_t slot, const struct opt *o, void *val, socklen_t *len)
+/* What was never set, or only on sockets that are the kernel's. */
+static int get_empty(int fd, uint32_t slot, const struct opt *o, void *val, socklen_t *len)
 {
 	*len = 0;
 	return 0;

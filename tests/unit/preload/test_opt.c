@@ -74,6 +74,21 @@ Test(opt, unknown_is_refused)
 	cr_assert_lt(set(sv[1], IPPROTO_IPV6, 26, 1), 0);
 }
 
+/* sshd asks an accepted socket for both. */
+Test(opt, never_set_is_empty)
+{
+	char buf[16];
+	socklen_t len = sizeof(buf);
+	int sv[2];
+
+	mock_pair(sv);
+	cr_assert_eq(getsockopt(sv[1], SOL_SOCKET, SO_BINDTODEVICE, buf, &len), 0);
+	cr_assert_eq(len, 0);
+	len = sizeof(buf);
+	cr_assert_eq(getsockopt(sv[1], IPPROTO_IP, IP_OPTIONS, buf, &len), 0);
+	cr_assert_eq(len, 0);
+}
+
 Test(opt, linger_and_congestion)
 {
 	struct linger l = { 1, 3 }, g = { 0, 0 };
