@@ -17,6 +17,13 @@ static void update_ts(struct stack *st, struct tcb *tcb, const struct tcp_seg *s
 	tcb->ts_recent_ms = tcp_ms(st);
 }
 
+/* What was sent into a window that was then taken back is gone: the peer has just opened it. */
+static bool reopened(const struct tcb *tcb, const struct tcp_seg *seg, uint64_t edge)
+{
+	return pos_le(tcb->snd_edge, tcb->snd_una) && pos_lt(tcb->snd_una, edge) &&
+	       seg->ack_pos == tcb->snd_una && tcb->snd_una != tcb->snd_nxt;
+}
+
 /* Return: true when the peer's window changed. */
 static bool update_window(struct stack *st, struct tcb *tcb, const struct tcp_seg *seg)
 {
@@ -28,6 +35,8 @@ static bool update_window(struct stack *st, struct tcb *tcb, const struct tcp_se
 	    !(seg->pos == tcb->snd_wl1 && pos_lt(tcb->snd_edge, edge)))
 		return false;
 	changed = edge != tcb->snd_edge;
+	if (reopened(tcb, seg, edge))
+		tcp_enter_loss(st, tcb, false);
 	tcb->snd_wl1 = seg->pos;
 	tcb->snd_edge = edge;
 	tcb->max_wnd = u32_max(tcb->max_wnd, wnd);

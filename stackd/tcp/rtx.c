@@ -186,6 +186,22 @@ static void doubt_sacks(struct stack *st, struct tcb *tcb)
 		tcp_ranges_put(st, &tcb->sb);
 }
 
+/* The peer has closed its window under what was sent, and still answers: it will open it again. */
+static bool window_taken_back(struct stack *st, const struct tcb *tcb)
+{
+	return tcb->max_wnd && pos_le(tcb->snd_edge, tcb->snd_una) && !(tcb->flags & TF_ORPHAN) &&
+	       tcp_ms(st) - tcb->last_rcv_ms < 2 * (TCP_RTO_MAX_US / 1000);
+}
+
+/* One more retransmission that nobody answered. Those into a window that was taken back are probes:
+ * they wait longer and longer, but do not end the connection. */
+static void count_rtx(struct stack *st, struct tcb *tcb)
+{
+	tcb->rtx_cnt++;
+	if (tcb->rtx_cnt > TCP_RTX_PROBES && window_taken_back(st, tcb))
+		tcb->rtx_cnt = TCP_RTX_PROBES;
+}
+
 void tcp_on_rto(struct stack *st, struct tcb *tcb)
 {
 	bool syn = tcb->state == SD_ST_SYN_SENT || tcb->state == SD_ST_SYN_RECV;
@@ -197,7 +213,7 @@ void tcp_on_rto(struct stack *st, struct tcb *tcb)
 		return;
 	}
 	snmp_inc(st, SNMP_TcpExt_TCPTimeouts);
-	tcb->rtx_cnt++;
+	count_rtx(st, tcb);
 	if (syn) {
 		on_syn_timeout(st, tcb);
 		return;

@@ -56,7 +56,7 @@ static void record(struct sc *c, const uint8_t *f, uint32_t len)
 	if (th.flags & TH_SYN)
 		c->isn = be32_to_cpu(th.seq);
 	*g = (struct sc_seg){ .seq = be32_to_cpu(th.seq) - c->isn,
-			      .ack = th.flags & TH_ACK ? be32_to_cpu(th.ack) - PEER_ISN : 0,
+			      .ack = th.flags & TH_ACK ? be32_to_cpu(th.ack) - c->peer_isn : 0,
 			      .len = len - 34 - hlen, .wnd = be16_to_cpu(th.wnd),
 			      .flags = th.flags };
 	cr_expect(tcp_opts_parse(f + 54, hlen - 20, &g->o));
@@ -98,11 +98,17 @@ static const struct nic_ops ops = { .name = "script", .rx = sc_rx, .tx = sc_tx }
 
 struct sc *sc_new(void)
 {
+	return sc_new_at(1000000000);
+}
+
+struct sc *sc_new_at(uint64_t now_us)
+{
 	struct sc *c = calloc(1, sizeof(*c));
 
 	c->nic = (struct nic){ .ops = &ops, .mtu = 1500, .queues = 1, .priv = c,
 			       .mac = { 2, 0, 0, 0, 0, 1 } };
-	c->s.now_us = 1000000000;
+	c->s.now_us = now_us;
+	c->peer_isn = PEER_ISN;
 	c->s.seed = 1;
 	c->peer_port = PEER_PORT;
 	rng_seed(c->s.rng, 1);
@@ -167,7 +173,7 @@ void in(struct sc *c, uint8_t flags, uint32_t seq, uint32_t ack, uint16_t wnd, u
 	unsigned n = peer_opts(c, flags, opt);
 	struct tcp_hdr th = {
 		.sport = cpu_to_be16(c->peer_port), .dport = cpu_to_be16(SIM_PORT),
-		.seq = cpu_to_be32(PEER_ISN + seq), .ack = cpu_to_be32(c->isn + ack),
+		.seq = cpu_to_be32(c->peer_isn + seq), .ack = cpu_to_be32(c->isn + ack),
 		.off = (uint8_t)((20 + n) / 4 << 4), .flags = flags, .wnd = cpu_to_be16(wnd),
 	};
 

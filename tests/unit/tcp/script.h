@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* tests/unit/tcp/script.h - a stack against a scripted peer
  * sc_new() is a host whose device answers ARP and records what TCP sends. in() hands it a segment
- * as if from the peer, out() takes the next recorded one. Peer numbers are relative to PEER_ISN,
+ * as if from the peer, out() takes the next recorded one. Peer numbers are relative to peer_isn,
  * ours to the initial number that the stack chose; both count the SYN as 0, the first byte as 1.
  */
 #ifndef TESTS_UNIT_TCP_SCRIPT_H
@@ -29,7 +29,7 @@ struct sc {
 	struct sc_seg got[SC_OUT];
 	unsigned got_cnt, got_at;
 	bool forget;			/* do not record */
-	uint32_t isn;			/* ours */
+	uint32_t isn, peer_isn;		/* ours; the peer's */
 	uint16_t peer_port;
 	bool ts;			/* the peer sends timestamps */
 	uint32_t tsval, tsecr;
@@ -38,6 +38,7 @@ struct sc {
 };
 
 struct sc *sc_new(void);
+struct sc *sc_new_at(uint64_t now_us);
 void sc_free(struct sc *c);
 /* Let @us pass, in turns of at most 1 ms of timers. */
 void sc_pass(struct sc *c, uint64_t us);

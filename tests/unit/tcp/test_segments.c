@@ -351,6 +351,111 @@ Test(send, closed_window_is_probed)
 	sc_free(c);
 }
 
+/* The peer takes its window back while data is under way, and answers every probe: it is waited
+ * for, however long. One that is silent is given up. */
+Test(send, window_taken_back_is_waited_for)
+{
+	struct sc *c = sc_new();
+	struct sim_end *x;
+	struct tcb *tcb = sc_accept(c, &x);
+
+	sc_write(x, 1000);
+	out(c);
+	in(c, TH_ACK, 1, 1, 0, 1);
+	c->forget = true;
+	for (int i = 0; i < 300; i++) {
+		sc_pass(c, 60 * 1000000ull);
+		in(c, TH_ACK, 2, 1, 0, 0);
+	}
+	cr_assert_eq(sc_e(x)->state, SD_ST_ESTABLISHED);
+	c->forget = false;
+	c->got_at = c->got_cnt;
+	in(c, TH_ACK, 2, 1, 65535, 0);
+	cr_expect_eq(out(c).len, 1000, "at once");
+	in(c, TH_ACK, 2, 1001, 65535, 0);
+	cr_expect_eq(tcb->snd_una, 1000u);
+	sc_write(x, 1000);
+	in(c, TH_ACK, 2, 1001, 0, 1);
+	c->forget = true;
+	sc_pass(c, 3600 * 1000000ull);
+	cr_expect_eq(sc_e(x)->state, SD_ST_CLOSE);
+	cr_expect_eq(sc_e(x)->err, (uint32_t)ETIMEDOUT);
+	sc_close(x);
+	sc_free(c);
+}
+
+/* ---- numbers that wrap ---- */
+
+/* Both sides' sequence numbers pass 2^32 with holes on either side. */
+Test(wrap, sequence_numbers)
+{
+	struct sc *c = sc_new();
+	struct stack *st = &c->s.host[0].st;
+	struct sock_tuple t = { .laddr = host_addr(0), .raddr = host_addr(1), .lport = SIM_PORT,
+				.rport = PEER_PORT };
+	struct sim_end *x;
+	struct tcb *tcb;
+
+	c->peer_isn = 0u - 4000;
+	while (tcp_isn(st, &t) < 0u - 8000)
+		st->boot_secret[0]++;
+	tcb = sc_accept(c, &x);
+	cr_assert_geq(tcb->iss, 0u - 8000);
+	for (uint32_t at = 0; at < 10000; at += 2000) {
+		in(c, TH_ACK, 1 + at + 1000, 1, 65535, 1000);
+		in(c, TH_ACK, 1 + at, 1, 65535, 1000);
+	}
+	cr_expect_eq(tcb->rcv_nxt, 10000u);
+	cr_expect_eq(sc_read(x, 10000), 10000u);
+	c->got_at = c->got_cnt;
+	sc_write(x, 14600);
+	for (uint32_t i = 0; i < 10; i++)
+		expect_seg(c, i < 9 ? TH_ACK : TH_ACK | TH_PSH, 1 + 1460 * i, 10001, 1460);
+	c->sack[0][0] = 1 + 1460;
+	c->sack[0][1] = 14601;
+	c->sack_cnt = 1;
+	in(c, TH_ACK, 10001, 1, 65535, 0);
+	expect_seg(c, TH_ACK, 1, 10001, 1460);
+	in(c, TH_ACK, 10001, 14601, 65535, 0);
+	cr_expect_eq(tcb->snd_una, 14600u);
+	cr_expect_eq(sc_e(x)->tx_una, 14600u);
+	quiet(c);
+	sc_cmd(x, SD_OP_SHUTDOWN, SHUT_WR);
+	expect_seg(c, TH_ACK | TH_FIN, 14601, 10001, 0);
+	sc_close(x);
+	sc_free(c);
+}
+
+/* The clock's 32 bits of milliseconds and both sides' timestamps wrap: timers and PAWS go on. */
+Test(wrap, milliseconds_and_timestamps)
+{
+	struct sc *c = sc_new_at(((1ull << 32) - 1500) * 1000);
+	struct sim_end *x;
+	struct tcb *tcb;
+
+	c->ts = true;
+	c->tsval = 0u - 2;
+	tcb = sc_accept(c, &x);
+	for (uint32_t i = 0; i < 30; i++) {
+		c->tsval++;
+		in(c, TH_ACK, 1 + i * 100, 1, 65535, 100);
+		sc_pass(c, 100000);
+		cr_assert_eq(tcb->rcv_nxt, (i + 1) * 100, "segment %u", i);
+	}
+	cr_expect_eq(tcb->ts_recent, 28u);
+	sc_read(x, 3000);
+	c->got_at = c->got_cnt;
+	c->s.now_us = ((2ull << 32) - 300) * 1000;
+	sc_write(x, 100);
+	cr_expect_eq(out(c).len, 100);
+	sc_pass(c, 5000000);
+	cr_expect_eq(out(c).len, 100, "retransmitted across the wrap");
+	cr_expect_geq(tcb->rtx_cnt, 2);
+	cr_expect_leq(tcb->rtx_cnt, 5);
+	sc_close(x);
+	sc_free(c);
+}
+
 /* ---- what programs do wrong, and how they leave ---- */
 
 Test(trust, positions_that_cannot_be_end_the_connection)
