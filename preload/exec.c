@@ -12,6 +12,7 @@
  * Threads: any may call exec; what is changed for it is put back when it fails
  */
 #include <alloca.h>
+#include <limits.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -74,21 +75,35 @@ static int replace(const struct image *im, char *const *envp)
 	}
 }
 
+static bool fits(const struct image *im)
+{
+	char path[PATH_MAX];
+
+	if (im->by == BY_NAME)
+		return pl_image_fits(AT_FDCWD, pl_image_find(im->path, path), 0);
+	return pl_image_fits(im->by == BY_PATH ? AT_FDCWD : im->fd, im->path, im->flags);
+}
+
 static int exec_image(const struct image *im, char *const *envp)
 {
+	struct pl_given given = { .cnt = 0 };
 	struct pl_env text;
 	char **env;
-	int ctl, r, saved;
+	int ctl = -1, r, saved;
 
 	if (!pl_env_on())
 		return replace(im, envp);
 	env = alloca(pl_env_size(envp));
-	ctl = keep_ctl();
+	if (pl_exec_inherits() && !fits(im))
+		pl_image_give(&given);
+	else
+		ctl = keep_ctl();
 	pl_env_make(&text, envp, ctl, env);
 	r = replace(im, env);
 	saved = errno;
 	if (ctl >= 0)
 		real.fcntl(ctl, F_SETFD, FD_CLOEXEC);
+	pl_image_take_back(&given);
 	errno = saved;
 	return r;
 }

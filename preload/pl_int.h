@@ -130,6 +130,21 @@ void pl_exec_sweep(void);
  * start-up; when it fails the process attaches afresh on its first socket. */
 void pl_attach_inherit(int ctl);
 
+/* ---- image.c ---- */
+
+#define PL_GIVEN_MAX 64
+struct pl_given {			/* sockets replaced by ends of socket pairs */
+	unsigned cnt;
+	int fd[PL_GIVEN_MAX], keep[PL_GIVEN_MAX];
+};
+/* Will this program take the shim? @path NULL or "": @dir is the program itself. */
+bool pl_image_fits(int dir, const char *path, int flags);
+/* @path: PATH_MAX bytes. */
+const char *pl_image_find(const char *name, char *path);
+/* Before an exec of a program that does not; after it failed. */
+void pl_image_give(struct pl_given *g);
+void pl_image_take_back(struct pl_given *g);
+
 /* popen.c, in a fork child: nobody in it holds the table's lock. */
 void pl_popen_child(void);
 
@@ -202,6 +217,9 @@ ssize_t pl_pipe_signal(ssize_t r, int flags);
 
 ssize_t pl_scm_send(int fd, const struct msghdr *m, int flags);
 void pl_scm_recv(struct msghdr *m);
+/* An fd to stand for socket @fd with a holder that has no shim. Return: one of the shim's own fds, or
+ * -errno (-EINVAL: its kernel fd stands for it). */
+int pl_scm_export(int fd);
 /* As pl_ctl_call(), with @fd shown to the engine; no fd comes back. */
 int pl_ctl_show(const void *req, size_t len, int fd, void *resp, size_t resp_len);
 

@@ -19,10 +19,10 @@
 
 #define CONTROL_MAX 8192u	/* the kernel's own limit of fds needs half of that */
 
-static int export_fd(uint32_t slot)
+static int export_fd(uint32_t slot, uint32_t flags)
 {
 	struct sd_ctl_slot req = { .h = { CTL_EXPORT, sizeof(req) }, .slot = slot,
-				   .gen = ld_rlx(&pl_p(slot)->gen) };
+				   .gen = ld_rlx(&pl_p(slot)->gen), .flags = flags };
 	union { struct sd_ctl_slot r; struct sd_ctl_error e; } resp;
 	unsigned n = 0;
 	int fd = -1, r;
@@ -46,6 +46,13 @@ static uint32_t travels(int fd)
 	    (ld_rlx(&pl_p(slot)->flags) & SD_P_HYBRID) || pl_state_of(slot) == SD_ST_CLOSE)
 		return 0;
 	return slot;
+}
+
+int pl_scm_export(int fd)
+{
+	uint32_t slot = travels(fd);
+
+	return slot ? export_fd(slot, SD_EXPORT_CARRY) : -EINVAL;
 }
 
 static struct cmsghdr *rights_next(struct msghdr *m, struct cmsghdr *c)
@@ -83,7 +90,7 @@ static int replace(struct msghdr *m, int *made, size_t *cnt)
 	for (struct cmsghdr *c = rights_next(m, NULL); c; c = rights_next(m, c)) {
 		for (size_t i = 0; i < rights_cnt(c); i++) {
 			uint32_t slot = travels(rights(c)[i]);
-			int fd = slot ? export_fd(slot) : 0;
+			int fd = slot ? export_fd(slot, 0) : 0;
 
 			if (!slot)
 				continue;

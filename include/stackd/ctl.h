@@ -68,9 +68,11 @@ struct sd_ctl_hello_r {
 	uint32_t mbox[SD_CTL_EVENTFDS];
 };
 
+#define SD_EXPORT_CARRY	(1u << 0)	/* the holder has no shim: carry bytes at once */
 struct sd_ctl_slot {
 	struct sd_ctl_head h;
 	uint32_t slot, gen;
+	uint32_t flags;			/* EXPORT: SD_EXPORT_* */
 };
 
 struct sd_ctl_error {

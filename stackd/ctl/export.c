@@ -7,7 +7,8 @@
  *   pair's inode, which nobody can show who does not hold the fd; the receiver enters the slot and
  *   forgets the pair.
  *   Any other holder reads and writes the pair: pump.c carries the bytes.
- * Which of the two it is nobody says. The pump begins when somebody has written into the pair, or when
+ * Which of the two it is nobody says, unless it is an image that cannot take the shim. The pump
+ * begins when somebody has written into the pair, or when
  * no program has held the slot for GRACE_US; from then on the socket is the pair's, IMPORT says no.
  * Holds:   EX1 an export holds one reference of its slot, its family and its segment
  * Limits:  EXPORTS at once; they end with the engine (the holder sees the end of the stream)
@@ -62,7 +63,7 @@ static bool exportable(struct engine *eng, uint16_t seg, uint32_t slot, uint32_t
 }
 
 /* Return: the program's end of the pair, or -errno. */
-static int export_new(struct engine *eng, uint16_t seg, uint32_t slot, uint32_t gen)
+static int export_new(struct engine *eng, uint16_t seg, uint32_t slot, uint32_t gen, bool carry)
 {
 	struct ctl_state *c = eng->ctl;
 	struct export *x = NULL;
@@ -75,7 +76,7 @@ static int export_new(struct engine *eng, uint16_t seg, uint32_t slot, uint32_t 
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv))
 		return -errno;
 	*x = (struct export){ .live = 1, .seg = seg, .fd = sv[0], .slot = slot, .gen = gen,
-			      .ino = inode(sv[1]) };
+			      .ino = inode(sv[1]), .carries = carry };
 	shm_slot_get(&eng->segs[seg], slot);
 	app_family_hold(&eng->w[0]->st, seg);
 	c->seg[seg].sessions++;
@@ -118,7 +119,7 @@ void session_export(struct engine *eng, uint32_t idx, const struct sd_ctl_slot *
 		conn_refuse(eng, idx, -EPROTO, "not attached");
 		return;
 	}
-	fd = export_new(eng, s->seg, req->slot, req->gen);
+	fd = export_new(eng, s->seg, req->slot, req->gen, req->flags & SD_EXPORT_CARRY);
 	if (fd >= 0) {
 		rep.slot = req->slot;
 		rep.gen = req->gen;
