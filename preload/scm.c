@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /* preload/scm.c - stackd sockets in SCM_RIGHTS messages
- * The kernel fd behind a connected stackd socket carries nothing, so it is not what travels. Out: the
- * engine gives one end of a socket pair whose other end it holds with a reference of the slot (EXPORT);
- * that end is sent in place of the fd. In: a Unix stream socket that arrives may be such an end; the
- * engine is shown it (IMPORT). If the socket is of our family, the fd number gets a kernel socket of
- * the right kind and an open-table entry, and the pair is forgotten. Otherwise the fd stays what it
- * is, and the engine carries bytes through it.
- * A socket whose kernel half is live (a listener on a wildcard, UDP) travels as its kernel fd: there
- * the receiver has the kernel's half only.
+ * The kernel fd behind a connected stackd socket carries nothing, so it is not what travels. Out:
+ * the engine gives one end of a socket pair whose other end it holds with a reference of the slot
+ * (EXPORT); that end is sent in place of the fd. In: a Unix stream socket that arrives may be such
+ * an end; the engine is shown it (IMPORT). If the socket is of our family, the fd number gets a
+ * kernel socket of the right kind and an open-table entry, and the pair is forgotten. Otherwise the
+ * fd stays what it is, and the engine carries bytes through it.
+ * A socket whose kernel half is live (a listener on a wildcard, UDP) travels as its kernel fd:
+ * there the receiver has the kernel's half only.
  * Spec:    S3, S3b
  * Threads: any
  */

@@ -130,7 +130,7 @@ static bool level_up(const struct shm_fifo_mem *m, enum sd_fifo_role role, struc
 	uint64_t c, first = ld_rlx(&map->freed) >> SD_CHUNK_SHIFT, end = first + SD_MAP_DIRECT;
 	unsigned i, lo = (first >> SD_MAP_SHIFT) % SD_MAP_INDIRECT;
 	unsigned hi = ((end - 1) >> SD_MAP_SHIFT) % SD_MAP_INDIRECT;
-	uint32_t idx;
+	uint32_t idx, *e;
 
 	for (i = 0; i < SD_MAP_INDIRECT; i++) {
 		if (i != lo && i != hi)
@@ -140,7 +140,10 @@ static bool level_up(const struct shm_fifo_mem *m, enum sd_fifo_role role, struc
 	}
 	for (c = first; c < end; c++) {
 		idx = ld_rlx(&map->direct[c % SD_MAP_DIRECT]);
-		st_rlx(entry_at(m->seg, role, map, 1, c), idx);
+		e = entry_at(m->seg, role, map, 1, c);
+		if (!e)			/* the family scribbles while the engine produces */
+			return false;
+		st_rlx(e, idx);
 	}
 	st_rel(&map->level, 1);		/* pairs with ld_acq in byte_at() */
 	return true;

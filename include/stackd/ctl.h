@@ -35,13 +35,13 @@ enum sd_ctl_type {
 	CTL_SYSCTL,		/* stackctl: struct sd_ctl_text "NAME" or "NAME=VALUE" */
 	CTL_TEXT_R,		/* struct sd_ctl_text: JSON, in parts; more = 1 until the last */
 	CTL_ERROR,		/* struct sd_ctl_error */
-	CTL_REATTACH,		/* exec'd image, on the inherited connection: struct sd_ctl_hello */
-	CTL_REATTACH_R,		/* struct sd_ctl_hello_r + fds: control connection, then as HELLO_R */
+	CTL_REATTACH,		/* exec'd image, on inherited connection: struct sd_ctl_hello */
+	CTL_REATTACH_R,		/* struct sd_ctl_hello_r + fds: control connection, HELLO_R's */
 	/* engine -> program: struct sd_ctl_head; the engine was restarted: who waits for an answer
 	 * repeats the request, others forget this */
 	CTL_AGAIN,
 	CTL_EXPORT,		/* struct sd_ctl_slot: an fd for a process that may lack the shim */
-	CTL_EXPORT_R,		/* struct sd_ctl_slot + fd: one end of a socket pair; slot 0: none */
+	CTL_EXPORT_R,		/* struct sd_ctl_slot + fd: end of a socket pair; slot 0: none */
 	CTL_IMPORT,		/* struct sd_ctl_head + fd: is this one of EXPORT's? */
 	CTL_IMPORT_R,		/* struct sd_ctl_slot: whose; slot 0: not this family's to use */
 };

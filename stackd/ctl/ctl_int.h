@@ -59,6 +59,7 @@ struct seg_ctl {			/* a segment's control side */
 	uint64_t key;
 	uint32_t sessions;
 	uint8_t draining;
+	uint32_t exports;
 	int ro_fd, rw_fd;		/* for REATTACH; ro_fd is the read-only copy, -1 = none yet */
 };
 

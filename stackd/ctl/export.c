@@ -1,17 +1,19 @@
 /* SPDX-License-Identifier: MIT */
 /* ctl/export.c - sockets that leave their process as fds (SCM_RIGHTS, images without the shim)
- * A stackd socket is an entry in a program's open table; what another process can be given is one end
- * of a socket pair whose other end is kept here, with a reference of the slot. Hang-up means that the
- * last holder anywhere is gone: the reference goes, and the socket with it if it was the last.
- *   A shimmed receiver of the same family shows the fd that it got (IMPORT). It is recognised by the
- *   pair's inode, which nobody can show who does not hold the fd; the receiver enters the slot and
- *   forgets the pair.
+ * A stackd socket is an entry in a program's open table; what another process can be given is one
+ * end of a socket pair whose other end is kept here, with a reference of the slot. Hang-up means
+ * that the last holder anywhere is gone: the reference goes, and the socket with it if it was the
+ * last.
+ *   A shimmed receiver of the same family shows the fd that it got (IMPORT). It is recognised by
+ *   the pair's inode, which nobody can show who does not hold the fd; the receiver enters the slot
+ *   and forgets the pair.
  *   Any other holder reads and writes the pair: pump.c carries the bytes.
  * Which of the two it is nobody says, unless it is an image that cannot take the shim. The pump
- * begins when somebody has written into the pair, or when
- * no program has held the slot for GRACE_US; from then on the socket is the pair's, IMPORT says no.
+ * begins when somebody has written into the pair, or when no program has held the slot for
+ * GRACE_US; from then on the socket is the pair's, IMPORT says no.
  * Holds:   EX1 an export holds one reference of its slot, its family and its segment
- * Limits:  EXPORTS at once; they end with the engine (the holder sees the end of the stream)
+ * Limits:  EXPORTS at once, EXPORTS_FAMILY of a family; they end with the engine (the holder sees
+ *          the end of the stream)
  * Threads: worker 0
  */
 #include "shm/opentab.h"
@@ -26,6 +28,7 @@
 #include <unistd.h>
 
 #define EXPORTS		4096u
+#define EXPORTS_FAMILY	1024u
 #define GRACE_US	100000u		/* for a receiver to show what it got */
 #define NAP_MIN_US	200u		/* between looks at a slot that is pumped */
 #define NAP_MAX_US	20000u
@@ -71,8 +74,10 @@ static int export_new(struct engine *eng, uint16_t seg, uint32_t slot, uint32_t 
 
 	for (uint32_t i = 0; i < EXPORTS && !x; i++)
 		x = c->exports[i].live ? NULL : &c->exports[i];
-	if (!x || !exportable(eng, seg, slot, gen))
-		return x ? -EBADF : -ENOSPC;
+	if (!x || c->seg[seg].exports == EXPORTS_FAMILY)
+		return -ENOSPC;
+	if (!exportable(eng, seg, slot, gen))
+		return -EBADF;
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv))
 		return -errno;
 	*x = (struct export){ .live = 1, .seg = seg, .fd = sv[0], .slot = slot, .gen = gen,
@@ -80,6 +85,7 @@ static int export_new(struct engine *eng, uint16_t seg, uint32_t slot, uint32_t 
 	shm_slot_get(&eng->segs[seg], slot);
 	app_family_hold(&eng->w[0]->st, seg);
 	c->seg[seg].sessions++;
+	c->seg[seg].exports++;
 	c->export_cnt++;
 	ring_watch(eng->w[0], x->fd, RING_EXPORT, (uint32_t)(x - c->exports));
 	return sv[1];
@@ -94,6 +100,7 @@ static void export_end(struct engine *eng, struct export *x)
 	close(x->fd);
 	x->live = 0;
 	c->export_cnt--;
+	c->seg[seg].exports--;
 	if (shm_slot_put(&eng->segs[seg], x->slot))
 		app_order(&eng->w[0]->st, export_id(x), SD_OP_CLOSE, 0);
 	app_family_let_go(&eng->w[0]->st, seg);

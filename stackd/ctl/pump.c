@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* ctl/pump.c - bytes between an exported socket's slot and the socket pair of a holder without shim
  * The engine stands in for a program: it consumes the receive FIFO and produces into the send FIFO,
- * under the slot's own locks, by try-lock. The send FIFO's map is the family's to write: every index
- * goes through the checked accessors, and chunks come from the family's pool, so a lie costs the
- * family's own bytes at most.
+ * under the slot's own locks, by try-lock. The send FIFO's map is the family's to write: every
+ * index goes through the checked accessors, and chunks come from the family's pool, so a lie costs
+ * the family's own bytes at most.
  * Holds:   PU1 nothing is taken out of the pair that the send FIFO has no room for
  *          PU2 what a holder wrote before it hung up is sent before the reference goes
  * Threads: worker 0; the slot's worker is told by KICK as by any program
@@ -88,7 +88,9 @@ static uint64_t in_room(const struct shm_fifo_mem *m, struct sd_slot_e *e, struc
 	if (una - ld_rlx(&p->tx.freed) >= SD_CHUNK_SIZE)
 		shm_fifo_release(m, SD_FIFO_TX, &p->tx, una, tail);
 	limit -= used;
-	return shm_fifo_reserve(m, SD_FIFO_TX, &p->tx, tail, limit < PUMP_BATCH ? limit : PUMP_BATCH);
+	if (limit > PUMP_BATCH)
+		limit = PUMP_BATCH;
+	return shm_fifo_reserve(m, SD_FIFO_TX, &p->tx, tail, limit);
 }
 
 /* Return: bytes moved, 0 = the pair's other side is shut, -EAGAIN, or another -errno. */
