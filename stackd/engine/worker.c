@@ -204,7 +204,6 @@ static void wake_programs(struct worker *w)
 			if (fd >= 0)
 				wake_add(&w->wake, fd);
 		}
-		snmp_add(&w->st, SNMP_App_Wakes, n);
 	} while (n == WAKES_AT_ONCE);
 	if (w->wake.cnt)
 		wake_flush(&w->wake);
