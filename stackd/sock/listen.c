@@ -363,7 +363,7 @@ void sock_accept_reap(struct stack *st, uint16_t seg_id, uint32_t proc, uint32_t
 		for (uint32_t i = lt->heads[h]; i; i = lt->nodes[i].next) {
 			struct ltab_node *n = &lt->nodes[i];
 
-			if (n->id.seg == seg_id &&
+			if (n->id.seg == seg_id && n->prod.prod &&	/* used at all */
 			    shm_accept_reap(shm_accept_ring(seg, n->ring), proc, proc_gen))
 				st->up->event(st, n->id, SD_EV_IN);
 		}
