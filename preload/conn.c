@@ -130,6 +130,8 @@ static int disconnect(int fd, uint32_t slot, const struct sockaddr *sa, socklen_
 	if (r)
 		return r;
 	and_sc(&p->flags, ~(SD_P_CONNECTING | SD_P_SHUT_RD | SD_P_SHUT_WR));
+	if (p->opts.type == SOCK_STREAM)
+		st_rel(&p->rx_head, ld_acq(&pl_e(slot)->rx_tail));	/* unread data is gone */
 	if (p->opts.type == SOCK_DGRAM) {
 		real.connect(fd, sa, len);
 		if (!(or_sc(&p->flags, SD_P_HYBRID) & SD_P_HYBRID))

@@ -7,6 +7,7 @@
  */
 #include <errno.h>
 
+#include "shm/fifo.h"
 #include "stackd/tcp/tcp_int.h"
 
 /* The program's view of a connection that is no more. @obj: what the slot is now. @flags: facts to
@@ -83,8 +84,23 @@ void tcp_finish(struct stack *st, struct tcb *tcb)
 	dissolve(st, tcb, SD_E_SND_FIN, 0, 0);
 }
 
+/* What was received and not read goes, as on Linux; its chunks are this worker's, and the slot is
+ * about to be another's. */
+static void purge_rx(struct stack *st, const struct tcb *tcb)
+{
+	struct shm_fifo_mem mem = { .seg = stack_seg(st, tcb->id.seg),
+				    .epool = &st->epools[tcb->id.seg] };
+	struct sd_slot_e *e = sock_slot_e(st, tcb->id);
+
+	if (!e || !mem.seg)
+		return;
+	shm_fifo_destroy(&mem, SD_FIFO_RX, &e->rx);
+	st_rlx(&e->rx.freed, rcv_data_end(tcb));
+}
+
 void tcp_disconnect(struct stack *st, struct tcb *tcb)
 {
+	purge_rx(st, tcb);
 	if (tcb->state != SD_ST_SYN_SENT)
 		tcp_send_rst(st, tcb);
 	dissolve(st, tcb, 0, 0, KEEP_SLOT_BOUND);

@@ -279,6 +279,8 @@ int sc_cmd(struct sim_end *x, uint16_t op, uint32_t arg)
 	x->h->reply_err = 0;
 	if (op == SD_OP_SHUTDOWN)
 		tcp_sock_ops.shutdown(&x->h->st, &k, sc_e(x)->obj);
+	else if (op == SD_OP_DISCONNECT)
+		tcp_sock_ops.disconnect(&x->h->st, &k, sc_e(x)->obj);
 	else if (op == SD_OP_GETINFO)
 		tcp_sock_ops.getinfo(&x->h->st, &k, sc_e(x)->obj);
 	host_turn(x->h);

@@ -502,6 +502,26 @@ Test(leave, unread_data_resets)
 	sc_free(c);
 }
 
+/* connect(AF_UNSPEC): what was not read is gone, in order or not. */
+Test(leave, disconnect_purges)
+{
+	struct sc *c = sc_new();
+	struct stack *st = &c->s.host[0].st;
+	struct sim_end *x;
+
+	sc_accept(c, &x);
+	in(c, TH_ACK, 1, 1, 65535, 1000);
+	in(c, TH_ACK, 30001, 1, 65535, 1000);
+	cr_assert_gt(st->epools[SIM_SEG].chunk_used, 0);
+	c->forget = true;
+	sc_cmd(x, SD_OP_DISCONNECT, 0);
+	cr_expect_eq(st->epools[SIM_SEG].chunk_used, 0u);
+	cr_expect_eq(sc_e(x)->rx.freed, sc_e(x)->rx_tail);
+	cr_expect_eq(sc_e(x)->state, SD_ST_CLOSE);
+	sc_close(x);
+	sc_free(c);
+}
+
 Test(leave, orphan_waits_without_a_slot)
 {
 	struct sc *c = sc_new();
