@@ -88,7 +88,7 @@ void tcp_tx_space(struct stack *st, struct tcb *tcb, struct sd_slot_e *e)
 }
 
 /* snd_una moves up to the segment's ACK. */
-void tcp_ack_una(struct stack *st, struct tcb *tcb, struct tcp_seg *seg)
+static void ack_una(struct stack *st, struct tcb *tcb, struct tcp_seg *seg)
 {
 	struct tcp_ranges *sb = tcp_ranges_at(st, tcb->sb);
 	struct sd_slot_e *e = sock_slot_e(st, tcb->id);
@@ -215,7 +215,7 @@ enum tcp_verdict tcp_step_ack(struct stack *st, struct tcb *tcb, struct tcp_seg 
 		snmp_inc(st, SNMP_TcpExt_TCPPureAcks);
 	acked = seg->ack_pos - tcb->snd_una;
 	if (acked)
-		tcp_ack_una(st, tcb, seg);
+		ack_una(st, tcb, seg);
 	if (flight)
 		congestion(st, tcb, acked, flight);
 	if (acked || sacked || wnd_changed || tcb->dupacks)

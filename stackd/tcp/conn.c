@@ -24,7 +24,7 @@ int tcp_route(struct stack *st, struct tcb *tcb)
 
 /* ---- sizes ---- */
 
-void tcp_sync_mss(struct stack *st, struct tcb *tcb)
+static void sync_mss(struct stack *st, struct tcb *tcb)
 {
 	uint32_t max = tcb->mss_peer ? tcb->mss_peer : TCP_MSS_UNKNOWN;
 	struct sd_slot_e *e;
@@ -42,7 +42,7 @@ void tcp_sync_mss(struct stack *st, struct tcb *tcb)
 void tcp_set_mtu(struct stack *st, struct tcb *tcb, uint32_t mtu)
 {
 	tcb->mtu = (uint16_t)u32_min(u32_max(mtu, 68 + TCP_HDRS + TCP_MSS_MIN), UINT16_MAX);
-	tcp_sync_mss(st, tcb);
+	sync_mss(st, tcb);
 }
 
 /* SO_SNDBUF and SO_RCVBUF as getsockopt shows them: doubled, Linux counts overhead. */
@@ -131,7 +131,7 @@ void tcp_negotiate(struct stack *st, struct tcb *tcb, const struct tcp_seg *seg)
 	tcb->snd_wl1 = tcb->rcv_nxt - 1;
 	tcb->snd_edge = tcb->snd_una + seg->wnd;	/* never scaled in a SYN */
 	tcb->max_wnd = seg->wnd;
-	tcp_sync_mss(st, tcb);
+	sync_mss(st, tcb);
 	tcp_cc_at(tcb->cc)->init(tcb);
 }
 

@@ -135,7 +135,7 @@ bool tcp_oow_limited(struct stack *st, uint32_t *last_ms)
 	return false;
 }
 
-bool tcp_challenge_limited(struct stack *st)
+static bool challenge_limited(struct stack *st)
 {
 	uint32_t s = (uint32_t)(st->now_us / 1000000);
 
@@ -148,7 +148,7 @@ bool tcp_challenge_limited(struct stack *st)
 
 void tcp_send_challenge(struct stack *st, struct tcb *tcb)
 {
-	if (tcp_oow_limited(st, &tcb->last_oow_ms) || tcp_challenge_limited(st))
+	if (tcp_oow_limited(st, &tcb->last_oow_ms) || challenge_limited(st))
 		return;
 	snmp_inc(st, SNMP_TcpExt_TCPChallengeACK);
 	if (tcb->state != SD_ST_SYN_SENT)

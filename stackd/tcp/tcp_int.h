@@ -382,7 +382,6 @@ void tcp_listen_up(struct stack *st, uint32_t listener);
 
 /* ---- ack.c, sack.c ---- */
 enum tcp_verdict tcp_step_ack(struct stack *st, struct tcb *tcb, struct tcp_seg *seg);
-void tcp_ack_una(struct stack *st, struct tcb *tcb, struct tcp_seg *seg);
 void tcp_tx_space(struct stack *st, struct tcb *tcb, struct sd_slot_e *e);
 /* Return: bytes newly SACKed. */
 uint64_t tcp_sack_rx(struct stack *st, struct tcb *tcb, const struct tcp_seg *seg);
@@ -426,7 +425,6 @@ struct tcp_raw {
 void tcp_send_raw(struct stack *st, const struct tcp_raw *r);
 void tcp_reply_rst(struct stack *st, const struct tcp_seg *seg, const struct sock_tuple *t);
 bool tcp_oow_limited(struct stack *st, uint32_t *last_ms);
-bool tcp_challenge_limited(struct stack *st);
 
 /* ---- rtx.c ---- */
 void tcp_rtt_sample(struct tcb *tcb, uint32_t rtt_us);
@@ -477,7 +475,6 @@ void tcp_load_opts(struct stack *st, struct tcb *tcb, const struct sd_slot_p *sp
 bool tcp_tx_pull(struct stack *st, struct tcb *tcb);
 void tcp_init_bufs(struct tcb *tcb, uint32_t sndbuf, uint32_t rcvbuf);
 void tcp_set_mtu(struct stack *st, struct tcb *tcb, uint32_t mtu);
-void tcp_sync_mss(struct stack *st, struct tcb *tcb);
 /* SYN and SYN+ACK: what the peer's options mean. */
 void tcp_negotiate(struct stack *st, struct tcb *tcb, const struct tcp_seg *seg);
 void tcp_established(struct stack *st, struct tcb *tcb, const struct tcp_seg *seg);
