@@ -5,6 +5,7 @@ the same program runs on the kernel and on stackd, and must say the same."""
 import os
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -335,6 +336,59 @@ def redis_bgsave():
         with open(os.path.join(d.dir, "dump.rdb"), "rb") as f:
             stk.check(b"mark" in f.read(), "the dump lacks what was set")
         d.stop(p)
+        d.wait_clean()
+
+
+# include/stackd/ctl.h
+HELLO, ERROR, REATTACH, REATTACH_R, EXPORT, EXPORT_R, IMPORT, IMPORT_R = 1, 10, 11, 12, 14, 15, 16, 17
+
+
+class Control:
+    """A program that speaks on the control socket itself."""
+
+    def __init__(self, d, s=None):
+        self.s = s or socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.s.settimeout(stk.HANG)
+        if not s:
+            self.s.connect(os.path.join(d.run_dir, "stackd.sock"))
+
+    def call(self, kind, body=b"", fds=()):
+        """Return: type and body of the answer, its fds; type 0 at hang-up."""
+        msg = struct.pack("=II", kind, 8 + len(body)) + body
+        socket.send_fds(self.s, [msg], fds)
+        got, fds, _, _ = socket.recv_fds(self.s, 65536, 64)
+        return (struct.unpack_from("=I", got)[0] if got else 0), got[8:], fds
+
+    def hello(self, kind=HELLO):
+        return self.call(kind, struct.pack("=HHI32s", 1, 0, 0, b"nobody"))
+
+
+def close_all(fds):
+    for fd in fds:
+        os.close(fd)
+
+
+@stk.test(*stk.workers(1, 2))
+def hostile(workers):
+    """Messages of exec and passing as no shim sends them: refused, and nothing is left behind."""
+    with stk.stackd(workers=workers) as d:
+        a = Control(d)
+        stk.check(a.hello(REATTACH)[0] == ERROR, "a place in a family without having one")
+        a = Control(d)
+        close_all(a.hello()[2])
+        for slot, gen in ((0, 0), (1, 1), (1 << 19, 1), (1 << 20, 1), (0xffffffff, 0xffffffff)):
+            kind, body, fds = a.call(EXPORT, struct.pack("=III", slot, gen, 1))
+            stk.check((kind, body[:8], fds) == (EXPORT_R, bytes(8), []), f"slot {slot}: {kind} {fds}")
+        mine, other = socket.socketpair()
+        for fds in ((), (mine.fileno(),), (a.s.fileno(),), (0,), (mine.fileno(), other.fileno())):
+            kind, body, _ = a.call(IMPORT, fds=fds)
+            stk.check((kind, body[:8]) == (IMPORT_R, bytes(8)), f"fds {fds}: {kind} {body}")
+        for _ in range(50):             # the old place is given up each time, or is not
+            kind, _, fds = a.hello(REATTACH)
+            stk.check(kind == REATTACH_R and len(fds) >= 5, f"REATTACH: {kind}")
+            close_all(fds[1:])
+            a = Control(d, socket.socket(fileno=fds[0]))
+        stk.check(a.call(EXPORT, b"short")[0] == ERROR, "a short EXPORT")
         d.wait_clean()
 
 
