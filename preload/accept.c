@@ -9,6 +9,7 @@
  * Spec:    S1, H4
  */
 #include <netinet/in.h>
+#include <pthread.h>
 
 #include "preload/pl_int.h"
 
@@ -109,6 +110,7 @@ static int sock_accept(int fd, uint32_t slot, struct sockaddr *sa, socklen_t *le
 	struct pl_deadline d;
 	int r, kern;
 
+	pthread_testcancel();
 	if (flags & ~(SOCK_NONBLOCK | SOCK_CLOEXEC))
 		return -EINVAL;
 	if (p->opts.type != SOCK_STREAM)

@@ -9,6 +9,7 @@
  * Threads: any; two threads connecting one socket see EALREADY or EISCONN as the engine orders them
  */
 #include <netinet/in.h>
+#include <pthread.h>
 
 #include "preload/pl_int.h"
 
@@ -95,6 +96,7 @@ static int connect_stream(int fd, uint32_t slot, const struct sockaddr *sa, sock
 		return r;
 	if (!stackd_reaches(slot, &addr))
 		return pl_own_kern(slot) ? connect_kernel(fd, slot, sa, len) : -ENETUNREACH;
+	pl_err_take(slot);		/* of an earlier attempt */
 	or_sc(&p->flags, SD_P_CONNECTING);
 	r = engine_connect(slot, &addr, port);
 	if (r) {
@@ -157,6 +159,7 @@ PL_EXPORT int connect(int fd, const struct sockaddr *sa, socklen_t len)
 
 	if (!slot)
 		return real.connect(fd, sa, len);
+	pthread_testcancel();
 	r = sock_connect(fd, slot, sa, len);
 	return r < 0 ? (int)pl_fail(r) : 0;
 }

@@ -110,7 +110,7 @@ static ssize_t send_stackd(uint32_t slot, const struct sd_dgram *d, struct pl_it
 			return r < 0 ? r : (ssize_t)d->len;
 		if (pl_nonblock(slot, flags))
 			return -EAGAIN;
-		r = pl_tx_wait(slot, &dl);
+		r = pl_tx_wait(slot, &dl, false);
 		if (r)
 			return r;
 	}

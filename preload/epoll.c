@@ -133,15 +133,16 @@ static int real_wait(struct ep_call *c)
 /* Sleep until something happens. Return: kernel events (0: look at ours), or -errno. */
 static int doze(struct ep_call *c)
 {
+	struct pl_cleanup cu;
 	uint64_t t0;
 	int n;
 
 	if (!sleep_begin(c))
 		return 0;
 	t0 = pl_now_ns();
-	pthread_cleanup_push(sleep_end, c);
+	_pthread_cleanup_push(&cu, sleep_end, c);
 	n = real_wait(c);
-	pthread_cleanup_pop(1);
+	_pthread_cleanup_pop(&cu, 1);
 	pl_spin_slept(&c->s->spin, t0);
 	return n;
 }

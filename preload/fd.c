@@ -13,6 +13,7 @@
  *          D2 each shim fd is CLOEXEC and has an SD_OFD_SHIM entry
  * Spec:    S1, S3
  */
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -187,7 +188,7 @@ int pl_fd_close(int fd, sd_ofd ofd)
 	if (!ofd)			/* another thread was faster */
 		return -EBADF;
 	pl_epoll_fd_closed(fd, ofd);
-	r = real.close(fd);
+	r = (int)pl_sys(SYS_close, fd);		/* no cancellation point any more */
 	if (SD_OFD_KIND(ofd) == SD_OFD_SOCK)
 		pl_slot_drop(SD_OFD_IDX(ofd));
 	return r < 0 ? -errno : 0;
@@ -223,6 +224,7 @@ PL_EXPORT int close(int fd)
 
 	if (__builtin_expect(ofd == 0, 1))
 		return real.close(fd);
+	pthread_testcancel();
 	r = pl_fd_close(fd, ofd);
 	return r < 0 ? (int)pl_fail(r) : 0;
 }

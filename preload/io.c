@@ -7,6 +7,7 @@
  */
 #include <limits.h>
 #include <netinet/in.h>
+#include <pthread.h>
 #include <string.h>
 #include <time.h>
 
@@ -27,6 +28,7 @@ ssize_t pl_send(int fd, uint32_t slot, const struct msghdr *m, int flags)
 	struct pl_iter it;
 	int r;
 
+	pthread_testcancel();
 	if (!is_stream(slot))
 		return pl_dgram_send(fd, slot, m, flags);
 	r = pl_iter_init(&it, m->msg_iov, m->msg_iovlen);
@@ -40,6 +42,7 @@ ssize_t pl_recv(int fd, uint32_t slot, struct msghdr *m, int flags)
 	struct pl_iter it;
 	int r;
 
+	pthread_testcancel();
 	if (!is_stream(slot))
 		return pl_dgram_recv(fd, slot, m, flags);
 	r = pl_iter_init(&it, m->msg_iov, m->msg_iovlen);
@@ -58,6 +61,7 @@ static ssize_t send_buf(int fd, uint32_t slot, const void *buf, size_t n, int fl
 	struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1 };
 	struct pl_iter it = { &iov, 1, 0, n };
 
+	pthread_testcancel();
 	if (n > SSIZE_MAX)
 		return -EINVAL;
 	return is_stream(slot) ? pl_stream_send(slot, &it, flags) :
@@ -70,6 +74,7 @@ static ssize_t recv_buf(int fd, uint32_t slot, void *buf, size_t n, int flags)
 	struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1 };
 	struct pl_iter it = { &iov, 1, 0, n };
 
+	pthread_testcancel();
 	if (n > SSIZE_MAX)
 		return -EINVAL;
 	return is_stream(slot) ? pl_stream_recv(slot, &it, flags) :

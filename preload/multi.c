@@ -8,7 +8,6 @@
  * Holds:   W1 to W3 of wait.c
  * Threads: all; state is on the caller's stack
  */
-#include <pthread.h>
 #include <sys/mman.h>
 
 #include "preload/multi.h"
@@ -154,6 +153,7 @@ int pl_multi_wait(struct pl_multi *m, uint64_t deadline, const sigset_t *mask)
 	struct multi_wait c = { .m = m, .spin = &multi_spin };
 	const struct timespec zero = { 0, 0 };
 	int n = multi_scan(m), k = 0, saved = errno;
+	struct pl_cleanup cu;
 
 	if (n || !deadline) {
 		if (m->kern_any || (mask && !n))
@@ -162,13 +162,13 @@ int pl_multi_wait(struct pl_multi *m, uint64_t deadline, const sigset_t *mask)
 			errno = saved;
 		return k < 0 ? k : n + k;
 	}
-	pthread_cleanup_push(multi_leave, &c);
+	_pthread_cleanup_push(&cu, multi_leave, &c);
 	c.poor = pl_waiter_get(&c.w) != 0;
 	multi_arm(&c);
 	if (!c.poor)
 		multi_subscribe(&c);
 	n = multi_loop(&c, deadline, mask);
-	pthread_cleanup_pop(1);
+	_pthread_cleanup_pop(&cu, 1);
 	errno = saved;
 	return n;
 }

@@ -125,6 +125,20 @@ struct pl_mbox *pl_thread_mbox(void);
  * Return: 0 = ready (or spurious: the caller re-checks), -EAGAIN = timed out, -EINTR
  */
 int pl_wait(uint32_t slot, uint32_t ev, int timeout_ms, int kern_fd);
+/* In @ev: the call has moved some bytes already, so any handler ends it, also with SA_RESTART. */
+#define PL_WAIT_PART	0x80000000u
+
+/* For cancellation and for siglongjmp() out of a signal handler: @fn(@arg) runs when the frame that
+ * holds @name is left by either. libc runs these for both; pthread_cleanup_push() serves only the
+ * first. Not on the way by return: pop, and call it. */
+struct pl_cleanup {			/* libc's struct _pthread_cleanup_buffer */
+	void (*fn)(void *);
+	void *arg;
+	int type;
+	struct pl_cleanup *prev;
+};
+void _pthread_cleanup_push(struct pl_cleanup *c, void (*fn)(void *), void *arg);
+void _pthread_cleanup_pop(struct pl_cleanup *c, int execute);
 
 /**
  * pl_rpc() - send @cmd (slot, gen, op, arguments filled in) and wait for the answer

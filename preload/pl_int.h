@@ -206,8 +206,8 @@ ssize_t pl_tx_begin(uint32_t slot, size_t want, uint64_t *ret_pos);
 void pl_tx_end(uint32_t slot, uint64_t pos, size_t len, int flags);
 /* May the program send? Return: 0, -EAGAIN (still connecting), -EPIPE or the pending error. */
 int pl_tx_check(uint32_t slot);
-/* Blocks until there is space or something else to see. */
-int pl_tx_wait(uint32_t slot, struct pl_deadline *d);
+/* Blocks until there is space or something else to see. @part: some bytes went already. */
+int pl_tx_wait(uint32_t slot, struct pl_deadline *d, bool part);
 /* Receive side alike: bytes there, window update after @n were consumed. */
 void pl_rx_consumed(uint32_t slot, uint64_t head);
 /* Raise SIGPIPE for -EPIPE unless MSG_NOSIGNAL; returns @r. */

@@ -103,6 +103,7 @@ static int poll_mixed(struct pollfd *p, nfds_t n, unsigned ours, uint64_t deadli
 {
 	_Alignas(8) char stack[STACK_LEN];
 	struct poll_call c = { .m.kern = poll_kern, .n = n, .stack = stack };
+	struct pl_cleanup cu;
 	int r;
 
 	c.len = ours * sizeof(struct pl_member) + (n + 1) * sizeof(struct pollfd) +
@@ -114,11 +115,11 @@ static int poll_mixed(struct pollfd *p, nfds_t n, unsigned ours, uint64_t deadli
 	c.kfds = (struct pollfd *)(c.m.mem + ours);
 	c.kpos = (uint32_t *)(c.kfds + n + 1);
 	poll_split(&c, p, ours);
-	pthread_cleanup_push(poll_free, &c);
+	_pthread_cleanup_push(&cu, poll_free, &c);
 	r = pl_multi_wait(&c.m, deadline, mask);
 	if (r >= 0)
 		r = poll_merge(&c, p);
-	pthread_cleanup_pop(1);
+	_pthread_cleanup_pop(&cu, 1);
 	return r < 0 ? (int)pl_fail(r) : r;
 }
 

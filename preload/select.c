@@ -178,6 +178,7 @@ static int select_mixed(struct select_call *c, unsigned ours, uint64_t deadline,
 			const sigset_t *mask)
 {
 	_Alignas(8) char stack[STACK_LEN];
+	struct pl_cleanup cu;
 	int r;
 
 	c->stack = stack;
@@ -186,11 +187,11 @@ static int select_mixed(struct select_call *c, unsigned ours, uint64_t deadline,
 		return (int)pl_fail(r);
 	select_ours(c, select_member);
 	c->m.kern = select_kern;
-	pthread_cleanup_push(select_free, c);
+	_pthread_cleanup_push(&cu, select_free, c);
 	r = pl_multi_wait(&c->m, deadline, mask);
 	if (r >= 0)
 		r = select_merge(c);
-	pthread_cleanup_pop(1);
+	_pthread_cleanup_pop(&cu, 1);
 	return r < 0 ? (int)pl_fail(r) : r;
 }
 

@@ -85,7 +85,7 @@ static ssize_t to_socket(uint32_t slot, const struct source *s, size_t want, int
 		if (r != -EAGAIN)
 			break;
 		if (!pl_nonblock(slot, flags))
-			r = pl_tx_wait(slot, &d);
+			r = pl_tx_wait(slot, &d, done > 0);
 		if (r)
 			break;
 	}

@@ -8,6 +8,7 @@
  * Threads: any; async-signal-safe
  */
 #include <sched.h>
+#include <sys/syscall.h>
 #include <time.h>
 
 #include "preload/pl_int.h"
@@ -90,8 +91,9 @@ static void ring(uint32_t worker)
 	uint64_t one = 1;
 	int saved = errno;
 
-	if (real.write(pl.doorbell[worker], &one, sizeof(one)) < 0)
-		errno = saved;		/* a full counter rings as well */
+	/* No cancellation point; a full counter rings as well. */
+	if (pl_sys(SYS_write, pl.doorbell[worker], &one, sizeof(one)) < 0)
+		errno = saved;
 }
 
 /* Notices of this thread that are not complete; more than one only in signal handlers. */
@@ -115,8 +117,9 @@ static void notice(uint32_t worker)
 static bool engine_gone(void)
 {
 	struct pollfd p = { pl.ctl_fd, 0, 0 };
+	struct timespec zero = { 0, 0 };
 
-	return real.poll(&p, 1, 0) == 1 && (p.revents & (POLLHUP | POLLERR));
+	return pl_sys(SYS_ppoll, &p, 1, &zero, NULL, 0) == 1 && (p.revents & (POLLHUP | POLLERR));
 }
 
 static int push(uint32_t worker, const struct sd_cmd *cmd)
@@ -137,7 +140,7 @@ static int push(uint32_t worker, const struct sd_cmd *cmd)
 		if (i < PUSH_YIELDS)
 			sched_yield();
 		else
-			clock_nanosleep(CLOCK_MONOTONIC, 0, &ms, NULL);
+			pl_sys(SYS_clock_nanosleep, CLOCK_MONOTONIC, 0, &ms, NULL);
 	}
 }
 

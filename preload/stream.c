@@ -159,10 +159,10 @@ void pl_tx_end(uint32_t slot, uint64_t pos, size_t len, int flags)
 		pl_kick(slot, SD_PEND_TX);
 }
 
-int pl_tx_wait(uint32_t slot, struct pl_deadline *d)
+int pl_tx_wait(uint32_t slot, struct pl_deadline *d, bool part)
 {
 	pl_kick(slot, SD_PEND_TX);	/* what MSG_MORE held back */
-	return pl_wait(slot, SD_EV_OUT, pl_deadline_left(d), -1);
+	return pl_wait(slot, SD_EV_OUT | (part ? PL_WAIT_PART : 0), pl_deadline_left(d), -1);
 }
 
 /* As much as fits now. Return: bytes, 0 = no space, -errno. */
@@ -208,7 +208,7 @@ static ssize_t stream_send(uint32_t slot, struct pl_iter *it, int flags)
 		if (nonblock)
 			r = -EAGAIN;
 		else
-			r = pl_tx_wait(slot, &d);
+			r = pl_tx_wait(slot, &d, done > 0);
 		if (r)
 			return done ? (ssize_t)done : r;
 	}
@@ -313,12 +313,13 @@ static int rx_end_errno(uint32_t slot, enum rx_end end)
 }
 
 /* MSG_PEEK with MSG_WAITALL waits for more than the readiness that pl_wait() knows. */
-static int rx_wait(uint32_t slot, struct pl_deadline *d, bool peeking)
+static int rx_wait(uint32_t slot, struct pl_deadline *d, bool part, bool peeking)
 {
 	const struct timespec ms = { .tv_nsec = 1000000 };
 
 	if (!peeking)
-		return pl_wait(slot, SD_EV_IN, pl_deadline_left(d), -1);
+		return pl_wait(slot, SD_EV_IN | (part ? PL_WAIT_PART : 0),
+			       pl_deadline_left(d), -1);
 	if (pl_deadline_left(d) == 0)
 		return -EAGAIN;
 	return nanosleep(&ms, NULL) < 0 ? -EINTR : 0;
@@ -363,7 +364,7 @@ ssize_t pl_stream_recv(uint32_t slot, struct pl_iter *it, int flags)
 			return rx_end_errno(slot, end);
 		if (nonblock)
 			return -EAGAIN;
-		r = rx_wait(slot, &d, done && (flags & MSG_PEEK));
+		r = rx_wait(slot, &d, done > 0, done && (flags & MSG_PEEK));
 		if (r)
 			return done ? (ssize_t)done : r;
 	}

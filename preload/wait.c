@@ -5,7 +5,8 @@
  * A handler that waits while it interrupted a wait of the same thread gets a mailbox of its own for
  * that time.
  * Spec:    S2, S3 (EINTR, SA_RESTART, cancellation points)
- * Holds:   W1 no subscription outlives the call, nor a cancellation within it
+ * Holds:   W1 no subscription outlives the call, nor a cancellation within it, nor a siglongjmp()
+ *             out of a handler that interrupted it (struct pl_cleanup)
  *          W2 bits are taken before the slot is looked at: what is posted after the look is still
  *          set
  *          W3 a wait that ends for another reason looks once more, so that a wake-up that only this
@@ -16,6 +17,7 @@
 #include <pthread.h>
 #include <string.h>
 #include <sys/signalfd.h>
+#include <sys/single_threaded.h>
 #include <sys/syscall.h>
 
 #include "preload/wait_int.h"
@@ -268,6 +270,7 @@ struct wait_ctx {
 	int kern_fd;
 	bool subscribed;
 	bool no_mbox;
+	bool part;			/* PL_WAIT_PART */
 	uint64_t deadline;
 };
 
@@ -293,8 +296,25 @@ static int sleep_ppoll(const struct wait_ctx *c, const sigset_t *mask)
 	return n ? 0 : -EAGAIN;
 }
 
-/* A sleep on two fds that restarts after handlers with SA_RESTART, as a system call on one would:
- * signals stay blocked and wake us by a signalfd, so that they can be looked at before they run. */
+/* Every handler that may run under mask @orig restarts system calls. */
+static bool all_restart(const sigset_t *orig)
+{
+	struct sigaction sa;
+	uint64_t masked;
+
+	memcpy(&masked, orig, sizeof(masked));
+	for (int sig = 1; sig <= 64; sig++)
+		if (!(masked >> (sig - 1) & 1) && !sigaction(sig, NULL, &sa) &&
+		    sa.sa_handler != SIG_IGN && sa.sa_handler != SIG_DFL &&
+		    !(sa.sa_flags & SA_RESTART))
+			return false;
+	return true;
+}
+
+/* A sleep on two fds that restarts after handlers with SA_RESTART, as a system call on one would.
+ * In a process of one thread signals stay blocked and wake us by a signalfd, so that they can be
+ * looked at before they run. With more threads that would send the process's signals to the others;
+ * there a handler that ran means EINTR unless none could have meant that. */
 static int sleep_restartable(struct wait_ctx *c)
 {
 	struct pollfd p[3] = { { pl_efd[c->w.mb.mbox], POLLIN, 0 }, { c->kern_fd, POLLIN, 0 } };
@@ -305,6 +325,10 @@ static int sleep_restartable(struct wait_ctx *c)
 	if (ld_rlx(&pl_confined))
 		return sleep_ppoll(c, NULL);
 	pl_sigs_block(&c->sg);
+	if (!__libc_single_threaded) {
+		n = sleep_ppoll(c, &c->sg.orig);
+		return n == -EINTR && all_restart(&c->sg.orig) ? 0 : n;
+	}
 	memcpy(&wanted, &c->sg.orig, sizeof(wanted));
 	wanted = ~wanted;
 	p[2].fd = (int)pl_sys(SYS_signalfd4, -1, &wanted, KERNEL_SIGSET,
@@ -342,7 +366,7 @@ static int wait_sleep(struct wait_ctx *c)
 	if (!shm_mbox_sleep(c->w.m))
 		return 0;
 	t0 = pl_now_ns();
-	if (c->deadline != PL_FOREVER)
+	if (c->deadline != PL_FOREVER || c->part)
 		r = sleep_ppoll(c, c->sg.blocked ? &c->sg.orig : NULL);
 	else
 		r = c->kern_fd >= 0 ? sleep_restartable(c) : sleep_read(c);
@@ -419,19 +443,21 @@ static int wait_subscribe(struct wait_ctx *c)
 
 int pl_wait(uint32_t slot, uint32_t ev, int timeout_ms, int kern_fd)
 {
-	struct wait_ctx c = { .slot = slot, .want = ev | PL_EV_ALWAYS, .kern_fd = kern_fd };
+	struct wait_ctx c = { .slot = slot, .want = (ev & ~PL_WAIT_PART) | PL_EV_ALWAYS,
+			      .kern_fd = kern_fd, .part = ev & PL_WAIT_PART };
+	struct pl_cleanup cu;
 	int r, saved = errno;
 
 	if (wait_ready(&c))
 		return 0;
 	c.deadline = pl_deadline_ms(timeout_ms);
-	pthread_cleanup_push(wait_leave, &c);
+	_pthread_cleanup_push(&cu, wait_leave, &c);
 	r = pl_waiter_get(&c.w);
 	if (r || wait_subscribe(&c))
 		r = wait_poor(&c);
 	else
 		r = wait_loop(&c);
-	pthread_cleanup_pop(1);
+	_pthread_cleanup_pop(&cu, 1);
 	errno = saved;
 	return r;
 }

@@ -100,10 +100,13 @@ static void purge_rx(struct stack *st, const struct tcb *tcb)
 
 void tcp_disconnect(struct stack *st, struct tcb *tcb)
 {
+	/* as on Linux: who waits in connect() hears that */
+	int err = tcb->state == SD_ST_SYN_SENT ? ECONNRESET : 0;
+
 	purge_rx(st, tcb);
-	if (tcb->state != SD_ST_SYN_SENT)
+	if (!err)
 		tcp_send_rst(st, tcb);
-	dissolve(st, tcb, 0, 0, KEEP_SLOT_BOUND);
+	dissolve(st, tcb, 0, err, KEEP_SLOT_BOUND);
 }
 
 void tcp_to_timewait(struct stack *st, struct tcb *tcb, uint8_t substate)
