@@ -123,7 +123,7 @@ static void tell_ready(struct supervisor *s)
 static void engine_gone(struct supervisor *s, int status)
 {
 	bool killed = WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
-	bool good = s->ready && (killed || now_ms() - s->started_ms >= RESTART_GOOD_MS);
+	bool good = killed || (s->ready && now_ms() - s->started_ms >= RESTART_GOOD_MS);
 	uint32_t wait = RESTART_MIN_MS;
 
 	if (s->chan >= 0)

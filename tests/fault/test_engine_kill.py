@@ -38,8 +38,9 @@ def kill_engine(d, sig=signal.SIGKILL):
 
 
 @contextlib.contextmanager
-def stackd(**kw):
-    """Like stk.stackd(), but an engine may die; it must have adopted every time."""
+def stackd(adopts=True, sig=signal.SIGKILL, **kw):
+    """Like stk.stackd(), but an engine may die; the next one has adopted every time (adopts), or may have
+    died before it could."""
     d = stk.Stackd(**kw)
     try:
         yield d
@@ -47,7 +48,11 @@ def stackd(**kw):
         stk.check(d.proc.poll() is None, "the supervisor died")
         for bad in ("AddressSanitizer", "runtime error:", "assertion", "does not fit"):
             stk.check(bad not in text, f"the log has '{bad}'")
-        stk.check(text.count("engine died") == text.count("adopted what"), "not every engine adopted")
+        if adopts:
+            stk.check(text.count("engine died") == text.count("adopted what"),
+                      "not every engine adopted")
+        stk.check(text.count("engine died") == text.count(f"signal {int(sig)} "),
+                  "an engine died of itself")
     except BaseException:
         print("# --- stackd's log ---\n# " + d.logs().replace("\n", "\n# "))
         raise
@@ -111,6 +116,22 @@ def idle_sockets_stay(workers):
             stk.check(udp_echo(b"datagram %d" % i), "UDP")
             stk.check(e.ask("names") == "ok", "names of the bound socket changed")
         stk.check(e.ask("use") == "ok", "the bound and the fresh socket do not work any more")
+        s.close()
+        e.stop()
+        d.wait_clean()
+
+
+@stk.test()
+def crash():
+    """An engine that crashes with nothing in hand is adopted like one that was killed."""
+    with stackd(sig=signal.SIGSEGV) as d:
+        e = Echo(d)
+        s = socket.create_connection((stk.STACK, 7), stk.HANG)
+        for i in range(3):
+            stk.check(tcp_echo(s, b"x%d" % i * 1000), "the connection did not survive")
+            time.sleep(0.2)                         # until nothing is in hand
+            kill_engine(d, signal.SIGSEGV)
+        stk.check(tcp_echo(s, b"last"), "the connection did not survive")
         s.close()
         e.stop()
         d.wait_clean()
@@ -193,6 +214,58 @@ def echo_once():
         for i in range(20):
             if not tcp_echo(s, b"%d" % i * 5000):
                 raise ConnectionResetError("closed early or wrong")
+
+
+def upload(size):
+    """Send to the echo program's sink, get the hash of what came."""
+    with socket.create_connection((stk.STACK, 9), stk.HANG) as s:
+        s.settimeout(3 * stk.HANG)
+        h = hashlib.sha256()
+        block = os.urandom(1 << 16)
+        for i in range(size >> 16):
+            part = i.to_bytes(8, "little") + block[8:]
+            h.update(part)
+            s.sendall(part)
+        s.shutdown(socket.SHUT_WR)
+        return s.recv(100).decode() == h.hexdigest()
+
+
+@stk.test(*stk.workers(1, 2))
+def upload_survives(workers):
+    """32 MiB into a program, the engine killed all the while."""
+    with stackd(workers=workers, netdev="impair=delay=2ms") as d:
+        e = Echo(d)
+        got = []
+        t = threading.Thread(target=lambda: got.append(upload(32 << 20)))
+        t.start()
+        kills = 0
+        while t.is_alive() and kills < 20:
+            kill_engine(d)
+            kills += 1
+        t.join(6 * stk.HANG)
+        stk.check(got == [True], f"hash differs or it broke: {got}")
+        stk.check(kills > 1, f"only {kills} kills")
+        e.stop()
+        d.wait_clean()
+
+
+@stk.test()
+def client_on_stackd():
+    """curl on stackd fetches 64 MiB from a server on the kernel while the engine is killed."""
+    with stackd(netdev="impair=delay=2ms") as d:
+        want = stk.make_file(os.path.join(d.dir, "big"), 64 << 20)
+        d.start([sys.executable, "-m", "http.server", "80", "--bind", stk.KERNEL, "--directory", d.dir])
+        stk.wait_port(stk.KERNEL, 80)
+        p = d.stackrun(["curl", "-sS", "-m", "60", f"http://{stk.KERNEL}/big", "-o", d.dir + "/got"])
+        kills = 0
+        while p.poll() is None and kills < 20:
+            kill_engine(d)
+            kills += 1
+        stk.check(p.wait(60) == 0, f"curl: exit {p.returncode} after {kills} kills")
+        stk.check(kills > 1, f"only {kills} kills")
+        with open(d.dir + "/got", "rb") as f:
+            stk.check(hashlib.file_digest(f, "sha256").hexdigest() == want, "hash differs")
+        d.wait_clean()
 
 
 def under_load(kills, workers):

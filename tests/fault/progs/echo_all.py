@@ -2,6 +2,7 @@
 """For test_engine_kill.py: TCP and UDP echo on port 7 by asyncio, a bound socket, a fresh one.
 Reads words from stdin: "names" checks what getsockname() says, "use" uses the sockets."""
 import asyncio
+import hashlib
 import socket
 import sys
 
@@ -17,6 +18,15 @@ async def tcp(reader, writer):
         pass
     finally:
         writer.close()
+
+
+async def sink(reader, writer):
+    h = hashlib.sha256()
+    while data := await reader.read(65536):
+        h.update(data)
+    writer.write(h.hexdigest().encode())
+    await writer.drain()
+    writer.close()
 
 
 class Udp(asyncio.DatagramProtocol):
@@ -42,6 +52,7 @@ def use(bound, fresh):
 async def main():
     loop = asyncio.get_running_loop()
     server = await asyncio.start_server(tcp, ADDR, 7, backlog=100)
+    sinks = await asyncio.start_server(sink, ADDR, 9)
     await loop.create_datagram_endpoint(Udp, local_addr=(ADDR, 7))
     bound, fresh = socket.socket(), socket.socket()
     bound.bind((ADDR, 0))
@@ -53,6 +64,7 @@ async def main():
         else:
             print(use(bound, fresh), flush=True)
     server.close()
+    sinks.close()
 
 
 asyncio.run(main())
