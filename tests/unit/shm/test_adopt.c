@@ -57,7 +57,7 @@ Test(adopt, fifos_keep_their_chunks_and_pools_the_rest)
 	cr_assert_eq(shm_fifo_reserve(&mem, SD_FIFO_RX, &map, 0, sizeof(in)), sizeof(in));
 	shm_fifo_write(&s, SD_FIFO_RX, &map, 0, in, sizeof(in));
 	used = map.held;
-	lost = shm_echunk_alloc(&old);		/* taken, but not stored: the kill came in between */
+	lost = shm_echunk_alloc(&old);		/* taken, not stored: killed in between */
 	cr_assert(lost);
 	map.held += 3;				/* whatever it was about to count */
 	shm_epool_fini(&old);
@@ -72,8 +72,10 @@ Test(adopt, fifos_keep_their_chunks_and_pools_the_rest)
 		     "all but chunk 0 are in use or free");
 	for (unsigned p = 0; p < 2; p++) {
 		for (i = 0; i < fresh[p].chunk_cnt; i++) {
-			cr_assert(!(m.chunk[fresh[p].chunks[i] / 64] >> fresh[p].chunks[i] % 64 & 1));
-			n += fresh[p].chunks[i] == lost;
+			uint32_t c = fresh[p].chunks[i];
+
+			cr_assert(!(m.chunk[c / 64] >> c % 64 & 1));
+			n += c == lost;
 		}
 	}
 	cr_expect_eq(n, 1, "the lost one is free again");
