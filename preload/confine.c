@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* preload/confine.c - programs that install a seccomp filter
  * Filters list what the program itself calls; sshd's child may read, write, poll and wait for a
- * futex, and little else. From the moment a program sets up a filter the shim waits with those calls
- * only: it spins no longer than it can without blocking signals, so that it need not look at
+ * futex, and little else. From the moment a program sets up a filter the shim waits with those
+ * calls only: it spins no longer than it can without blocking signals, so that it need not look at
  * pending ones, and sleeps by ppoll() or read().
  * Deviation: a signal whose handler has SA_RESTART interrupts a wait on a hybrid listener.
  * Threads: any; the word only goes from 0 to 1

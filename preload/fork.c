@@ -109,7 +109,8 @@ void pl_proc_take(const struct sd_ctl_hello_r *r, const int *fds)
 	st_rlx(&pl.proc->pid, (uint32_t)getpid());
 	*shm_proc_magazine(pl.proc) = (struct shm_magazine){ 0 };
 	pl.mag_lock = 0;
-	pl_self();			/* asks the kernel once, before a seccomp filter may forbid it */
+	/* asks the kernel once, before a seccomp filter may forbid it */
+	pl_self();
 	own_entry(pl.ctl_fd);
 	for (unsigned w = 0; w < r->workers; w++) {
 		pl.doorbell[w] = fds[w];

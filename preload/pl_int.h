@@ -217,8 +217,8 @@ ssize_t pl_pipe_signal(ssize_t r, int flags);
 
 ssize_t pl_scm_send(int fd, const struct msghdr *m, int flags);
 void pl_scm_recv(struct msghdr *m);
-/* An fd to stand for socket @fd with a holder that has no shim. Return: one of the shim's own fds, or
- * -errno (-EINVAL: its kernel fd stands for it). */
+/* An fd to stand for socket @fd with a holder that has no shim. Return: one of the shim's own fds,
+ * or -errno (-EINVAL: its kernel fd stands for it). */
 int pl_scm_export(int fd);
 /* As pl_ctl_call(), with @fd shown to the engine; no fd comes back. */
 int pl_ctl_show(const void *req, size_t len, int fd, void *resp, size_t resp_len);

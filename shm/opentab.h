@@ -37,7 +37,8 @@ bool shm_opentab_undo_one(const struct shm_seg *seg, uint32_t proc, int fd, uint
 			  uint32_t *ret_gen);
 /* Entries that may be in use, at most SD_FDS. */
 int shm_opentab_len(const struct sd_proc *p);
-/* All of them; calls @last(arg, slot, gen) for each last reference. The table is empty afterwards. */
+/* All of them; calls @last(arg, slot, gen) for each last reference. The table is empty
+ * afterwards. */
 void shm_opentab_undo(const struct shm_seg *seg, uint32_t proc,
 		      void (*last)(void *arg, uint32_t slot, uint32_t gen), void *arg);
 

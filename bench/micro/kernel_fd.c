@@ -56,7 +56,8 @@ int main(void)
 	void *libc = dlopen("libc.so.6", RTLD_NOW | RTLD_NOLOAD);
 	read_fn libc_read = libc ? (read_fn)dlsym(libc, "read") : NULL;
 
-	if (zero < 0 || !libc_read || socket(AF_INET, SOCK_STREAM, 0) < 0)	/* the socket makes the shim attach */
+	/* the socket makes the shim attach */
+	if (zero < 0 || !libc_read || socket(AF_INET, SOCK_STREAM, 0) < 0)
 		return 1;
 	for (int i = 0; i < ROUNDS; i++) {
 		plain[i] = batch(zero, libc_read);

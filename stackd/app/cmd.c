@@ -354,5 +354,6 @@ bool app_pending(struct stack *st)
 					  s->live[w])
 				return true;
 	}
-	return sock_backlog(st) != 0 || udp_pending(st) || (st->worker == 0 && (a->job_cnt || app_sweep_busy(st)));
+	return sock_backlog(st) != 0 || udp_pending(st) ||
+	       (st->worker == 0 && (a->job_cnt || app_sweep_busy(st)));
 }

@@ -2,9 +2,9 @@
 /* app/sweep.c - sockets that a killed process had half taken or half given back
  * A process that is killed between taking a socket out of its open table and telling the worker,
  * or between counting a reference and entering it, leaves a count too high: the peer would wait for
- * ever, or the port stay taken, while the family lives on. So after a death worker 0 counts, for each
- * slot in service, how many entries of the family's tables and accept rings name it, in two passes
- * SWEEP_GAP_US apart. What nobody names and nothing moved in between is closed; a count that
+ * ever, or the port stay taken, while the family lives on. So after a death worker 0 counts, for
+ * each slot in service, how many entries of the family's tables and accept rings name it, in two
+ * passes SWEEP_GAP_US apart. What nobody names and nothing moved in between is closed; a count that
  * stood too high both times is corrected. A fork makes a pass begin anew: it copies entries to
  * where the pass may have been already.
  * Deviation: a sibling that is stopped for longer than the gap between the same two steps loses the

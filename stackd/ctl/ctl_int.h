@@ -60,7 +60,8 @@ struct seg_ctl {			/* a segment's control side */
 	uint32_t sessions;
 	uint8_t draining;
 	uint32_t exports;
-	int ro_fd, rw_fd;		/* for REATTACH; ro_fd is the read-only copy, -1 = none yet */
+	/* for REATTACH; ro_fd is the read-only copy, -1 = none yet */
+	int ro_fd, rw_fd;
 };
 
 struct export {				/* a socket held as an fd: export.c */

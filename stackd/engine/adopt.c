@@ -18,7 +18,8 @@
 #include "stackd/core/clock.h"
 #include "stackd/ctl/ctl.h"
 
-/* The engine-written half once more, to be handed out: as in the supervisor, while this process may. */
+/* The engine-written half once more, to be handed out: as in the supervisor, while this process
+ * may. */
 static int open_read_only(int fd)
 {
 	char path[40];

@@ -107,7 +107,8 @@ static inline uint32_t tcp_ms(const struct stack *st) { return (uint32_t)(st->no
 #define TCP_SYNACK_RETRIES	5
 #define TCP_RETRIES2		15
 #define TCP_ORPHAN_RETRIES	8
-#define TCP_RTX_PROBES		7		/* retransmissions that count in a window taken back */
+/* retransmissions that count in a window taken back */
+#define TCP_RTX_PROBES		7
 #define TCP_KEEP_IDLE_S		7200
 #define TCP_KEEP_INTVL_S	75
 #define TCP_KEEP_CNT		9

@@ -288,8 +288,8 @@ Test(bind, reuse_changed_later)
 	sx_fini();
 }
 
-/* dig binds to port 0 with SO_REUSEADDR before each connect(): the kernel's choice must not be a port
- * from which stackd has a connection to the same peer, in TIME_WAIT perhaps. */
+/* dig binds to port 0 with SO_REUSEADDR before each connect(): the kernel's choice must not be a
+ * port from which stackd has a connection to the same peer, in TIME_WAIT perhaps. */
 Test(bind, picked_port_is_not_shared)
 {
 	struct sock_cmd c;
