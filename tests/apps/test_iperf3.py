@@ -12,12 +12,18 @@ RUNS = [["-n", "200M"], ["-n", "200M", "-R"], ["-n", "200M", "-P", "4"], ["-n", 
         ["-u", "-b", "50M", "-n", "10M"], ["-u", "-b", "50M", "-n", "10M", "-R"]]
 
 
+def once(d, addr, on_stack, args):
+    """One run. Return: its report; None when the server has not yet got over the last one."""
+    out = json.loads(d.run(["iperf3", "-c", addr, "-J", *args], on_stack=on_stack, timeout=60))
+    return None if "busy" in out.get("error", "") else out
+
+
 def measure(d, addr, on_stack):
     """All runs; each must move its bytes, without an error. Return: lost datagrams."""
     lost = 0
     for args in RUNS:
         with stk.through_stackd(d, 9 << 20):
-            out = json.loads(d.run(["iperf3", "-c", addr, "-J", *args], on_stack=on_stack, timeout=60))
+            out = stk.wait_for("the server is free", lambda: once(d, addr, on_stack, args))
         stk.check("error" not in out, f"{args}: {out.get('error')}")
         lost += out["end"].get("sum", {}).get("lost_packets", 0)
     return lost
