@@ -167,6 +167,16 @@ static bool close_resets(struct stack *st, struct tcb *tcb)
 	return false;
 }
 
+/* Before a reset by close(): send what write() would have put on the wire at once on Linux, as far
+ * as the windows allow. The program may write and close before we look: its last answer must
+ * not depend on when we do. */
+static void last_words(struct stack *st, struct tcb *tcb)
+{
+	tcb->flags |= TF_LAST_WORDS;
+	if (!(tcb->flags & TF_HOSTILE) && tcp_tx_pull(st, tcb))
+		tcp_output(st, tcb);
+}
+
 void tcp_close(struct stack *st, struct tcb *tcb)
 {
 	tcb->flags |= TF_ORPHAN;
@@ -186,6 +196,7 @@ void tcp_close(struct stack *st, struct tcb *tcb)
 		ASSERT(!"close in this state");
 	}
 	if (close_resets(st, tcb) || tcb->flags & TF_HOSTILE) {
+		last_words(st, tcb);
 		tcp_abort(st, tcb, 0, true);
 		return;
 	}

@@ -49,6 +49,15 @@ static struct sd_addr next_hop(const struct tcb *tcb)
 }
 
 /* The last steps of every segment of a connection. */
+/* A packet that does not lean on the FIFO. Takes @p; NULL: no room. */
+static struct pkt *made_whole(struct stack *st, struct pkt *p)
+{
+	struct pkt *c = pkt_copy_linear(st->pool, p);
+
+	stack_pkt_free(st, p);
+	return c;
+}
+
 static void emit(struct stack *st, struct tcb *tcb, struct pkt *p, const struct out *o)
 {
 	struct ip_tx_info info = {
@@ -65,6 +74,10 @@ static void emit(struct stack *st, struct tcb *tcb, struct pkt *p, const struct 
 		if (tcb->quick)
 			tcb->quick--;
 	}
+	if (tcb->flags & TF_LAST_WORDS && p->frag_cnt)
+		p = made_whole(st, p);
+	if (!p)
+		return;			/* as if lost on the way */
 	snmp_add(st, SNMP_Tcp_OutSegs, p->gso_segs > 1 ? p->gso_segs : 1);
 	ip_tx(st, p, &info);
 }

@@ -168,6 +168,7 @@ enum tcp_ca { CA_OPEN = 0, CA_RECOVERY = 3, CA_LOSS = 4 };
 #define TF_EMBRYO	(1u << 26)	/* in a SYN queue: the union is syn_next, syn_prev */
 
 #define TF_RESET	(1u << 27)	/* adoption: not to be trusted, reset it */
+#define TF_LAST_WORDS	(1u << 28)	/* what is sent now is copied: the FIFO is about to go */
 
 /* tcb.due: why it is on the dirty list */
 #define DUE_TX		(1u << 0)

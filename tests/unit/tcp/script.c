@@ -244,7 +244,7 @@ static void kick(struct sim_end *x, uint32_t pend)
 	host_turn(x->h);
 }
 
-void sc_write(struct sim_end *x, uint32_t len)
+void sc_put(struct sim_end *x, uint32_t len)
 {
 	struct shm_fifo_mem mem = { .seg = &x->h->segs[SIM_SEG], .mag = &x->h->mag };
 	struct sd_slot_p *sp = sc_p(x);
@@ -253,6 +253,11 @@ void sc_write(struct sim_end *x, uint32_t len)
 	cr_assert_eq(shm_fifo_reserve(&mem, SD_FIFO_TX, &sp->tx, sp->tx_tail, len), len);
 	shm_fifo_write(mem.seg, SD_FIFO_TX, &sp->tx, sp->tx_tail, zero, len);
 	st_rel(&sp->tx_tail, sp->tx_tail + len);
+}
+
+void sc_write(struct sim_end *x, uint32_t len)
+{
+	sc_put(x, len);
 	kick(x, SD_PEND_TX);
 }
 

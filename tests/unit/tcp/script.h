@@ -50,7 +50,8 @@ struct sc_seg out(struct sc *c);
 void quiet(struct sc *c);
 /* A connection accepted from the peer. Return: its TCB; *ret_x is the program's end. */
 struct tcb *sc_accept(struct sc *c, struct sim_end **ret_x);
-/* The program writes or reads or closes. */
+/* The program writes or reads or closes; sc_put(): writes, and the worker has not looked yet. */
+void sc_put(struct sim_end *x, uint32_t len);
 void sc_write(struct sim_end *x, uint32_t len);
 uint64_t sc_read(struct sim_end *x, uint64_t max);
 void sc_close(struct sim_end *x);

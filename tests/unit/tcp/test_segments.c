@@ -522,6 +522,22 @@ Test(leave, disconnect_purges)
 	sc_free(c);
 }
 
+/* Linux has sent them when write() returns. */
+Test(leave, last_words_before_a_reset)
+{
+	struct sc *c = sc_new();
+	struct sim_end *x;
+
+	sc_accept(c, &x);
+	in(c, TH_ACK, 1, 1, 65535, 10);
+	out(c);
+	sc_put(x, 100);
+	sc_close(x);
+	expect_seg(c, TH_ACK | TH_PSH, 1, 11, 100);
+	expect_seg(c, TH_RST | TH_ACK, 101, 11, 0);
+	sc_free(c);
+}
+
 Test(leave, orphan_waits_without_a_slot)
 {
 	struct sc *c = sc_new();
