@@ -143,6 +143,8 @@ void tcp_queue_fin(struct stack *st, struct tcb *tcb)
 	tcb->flags |= TF_FIN;
 	if (e)
 		or_sc(&e->flags, SD_E_SND_FIN);
+	if (tcb->state == SD_ST_SYN_RECV)
+		return;			/* the SYN is not acknowledged yet: tcp_established() */
 	if (tcb->state == SD_ST_CLOSE_WAIT)
 		tcp_set_state(st, tcb, SD_ST_LAST_ACK);
 	else

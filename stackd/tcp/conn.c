@@ -163,6 +163,8 @@ void tcp_established(struct stack *st, struct tcb *tcb, const struct tcp_seg *se
 	tcb->drs_ms = tcp_ms(st);
 	publish(st, tcb);
 	tcp_set_state(st, tcb, SD_ST_ESTABLISHED);
+	if (tcb->flags & TF_FIN)	/* shut down meanwhile */
+		tcp_set_state(st, tcb, SD_ST_FIN_WAIT1);
 	if (sp)
 		tcp_load_opts(st, tcb, sp);
 	tcp_keep_restart(st, tcb);

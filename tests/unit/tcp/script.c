@@ -110,6 +110,7 @@ struct sc *sc_new_at(uint64_t now_us)
 	c->s.now_us = now_us;
 	c->peer_isn = PEER_ISN;
 	c->s.seed = 1;
+	c->port = SIM_PORT;
 	c->peer_port = PEER_PORT;
 	rng_seed(c->s.rng, 1);
 	host_init(&c->s.host[0], &c->s, 0, &c->nic);
@@ -172,7 +173,7 @@ void in(struct sc *c, uint8_t flags, uint32_t seq, uint32_t ack, uint16_t wnd, u
 	uint8_t opt[TCP_OPTS_MAX];
 	unsigned n = peer_opts(c, flags, opt);
 	struct tcp_hdr th = {
-		.sport = cpu_to_be16(c->peer_port), .dport = cpu_to_be16(SIM_PORT),
+		.sport = cpu_to_be16(c->peer_port), .dport = cpu_to_be16(c->port),
 		.seq = cpu_to_be32(c->peer_isn + seq), .ack = cpu_to_be32(c->isn + ack),
 		.off = (uint8_t)((20 + n) / 4 << 4), .flags = flags, .wnd = cpu_to_be16(wnd),
 	};
@@ -222,6 +223,29 @@ struct tcb *sc_accept(struct sc *c, struct sim_end **ret_x)
 	e = sc_e(x);
 	*ret_x = x;
 	return tcb_at(&h->st, OBJ_IDX(e->obj));
+}
+
+struct tcb *sc_connect(struct sc *c, struct sim_end **ret_x)
+{
+	struct sim_end *x = &c->s.end[0];
+	struct sim_host *h = &c->s.host[0];
+	struct shm_seg *seg = &h->segs[SIM_SEG];
+	struct sock_id id = { .seg = SIM_SEG, .slot = shm_pslot_alloc(seg), .gen = 1 };
+	struct sock_cmd k = { .id = id, .op = SD_OP_CONNECT, .addr = host_addr(1),
+			      .port = c->peer_port };
+
+	*x = (struct sim_end){ .h = h, .id = id, .next_us = UINT64_MAX, .manual = true };
+	*shm_slot_p(seg, id.slot) = (struct sd_slot_p){
+		.gen = 1, .opts = { .family = AF_INET, .type = SOCK_STREAM },
+	};
+	*sc_e(x) = (struct sd_slot_e){ .gen = 1, .state = SD_ST_CLOSE, .type = SOCK_STREAM,
+				       .proto = IPPROTO_TCP };
+	sock_slot_count(&h->st, SIM_SEG, 1);
+	tcp_sock_ops.connect(&h->st, &k, 0);
+	sc_pass(c, 1000);
+	c->port = sc_e(x)->lport;
+	*ret_x = x;
+	return tcb_at(&h->st, OBJ_IDX(sc_e(x)->obj));
 }
 
 /* ---- the program ---- */

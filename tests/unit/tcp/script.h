@@ -30,7 +30,7 @@ struct sc {
 	unsigned got_cnt, got_at;
 	bool forget;			/* do not record */
 	uint32_t isn, peer_isn;		/* ours; the peer's */
-	uint16_t peer_port;
+	uint16_t port, peer_port;	/* ours is SIM_PORT unless connecting */
 	bool ts;			/* the peer sends timestamps */
 	uint32_t tsval, tsecr;
 	uint32_t sack[TCP_SACK_MAX][2];	/* relative to our numbers; for the next in() */
@@ -50,6 +50,8 @@ struct sc_seg out(struct sc *c);
 void quiet(struct sc *c);
 /* A connection accepted from the peer. Return: its TCB; *ret_x is the program's end. */
 struct tcb *sc_accept(struct sc *c, struct sim_end **ret_x);
+/* The program connects to the peer. Return: its TCB, in SYN_SENT. */
+struct tcb *sc_connect(struct sc *c, struct sim_end **ret_x);
 /* The program writes or reads or closes; sc_put(): writes, and the worker has not looked yet. */
 void sc_put(struct sim_end *x, uint32_t len);
 void sc_write(struct sim_end *x, uint32_t len);

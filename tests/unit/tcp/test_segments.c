@@ -502,6 +502,34 @@ Test(leave, unread_data_resets)
 	sc_free(c);
 }
 
+/* shutdown() while both sides' SYNs have crossed and ours is not acknowledged: the SYN goes on being
+ * sent, the FIN follows when it has arrived. */
+Test(leave, shutdown_during_simultaneous_open)
+{
+	struct sc *c = sc_new();
+	struct sim_end *x;
+	struct tcb *tcb = sc_connect(c, &x);
+
+	cr_assert_eq(tcb->state, SD_ST_SYN_SENT);
+	expect_seg(c, TH_SYN, 0, 0, 0);
+	in(c, TH_SYN, 0, 0, 65535, 0);
+	expect_seg(c, TH_SYN | TH_ACK, 0, 1, 0);
+	cr_expect_eq(sc_cmd(x, SD_OP_SHUTDOWN, SHUT_WR), 0);
+	quiet(c);
+	cr_expect_eq(tcb->state, SD_ST_SYN_RECV);
+	sc_pass(c, 1100000);
+	expect_seg(c, TH_SYN | TH_ACK, 0, 1, 0);
+	in(c, TH_ACK, 1, 1, 65535, 0);
+	expect_seg(c, TH_ACK | TH_FIN, 1, 1, 0);
+	cr_expect_eq(tcb->state, SD_ST_FIN_WAIT1);
+	in(c, TH_ACK, 1, 2, 65535, 0);
+	cr_expect_eq(tcb->state, SD_ST_FIN_WAIT2);
+	in(c, TH_ACK | TH_FIN, 1, 2, 65535, 0);
+	expect_seg(c, TH_ACK, 2, 2, 0);
+	sc_close(x);
+	sc_free(c);
+}
+
 /* connect(AF_UNSPEC): what was not read is gone, in order or not. */
 Test(leave, disconnect_purges)
 {
