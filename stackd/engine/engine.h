@@ -31,6 +31,8 @@ enum ring_kind {
 };
 /* User data: kind, then a 32-bit argument, then the fd, so that an ended poll can be armed again.
  * */
+/* Beside the kind: the answer to ring_unwatch(), not to the watch itself. */
+#define RING_REMOVAL		0x80u
 #define RING_DATA(kind, arg, fd) ((uint64_t)(kind) << 56 | (uint64_t)(arg) << 24 | (uint64_t)(fd))
 #define RING_KIND(d)		((uint32_t)((d) >> 56))
 #define RING_ARG(d)		((uint32_t)((d) >> 24))

@@ -98,7 +98,7 @@ void ring_unwatch(struct worker *w, int fd, uint32_t kind, uint32_t arg)
 	struct io_uring_sqe *sqe = get_sqe(w);
 
 	io_uring_prep_poll_remove(sqe, RING_DATA(kind, arg, fd));
-	io_uring_sqe_set_data64(sqe, RING_DATA(RING_NONE, 0, 0));
+	io_uring_sqe_set_data64(sqe, RING_DATA(kind | RING_REMOVAL, arg, fd));
 }
 
 void ring_wake(struct worker *w, int fd)
@@ -137,10 +137,24 @@ static void again(struct worker *w, const struct io_uring_cqe *cqe)
 		ring_watch(w, RING_FD(d), RING_KIND(d), RING_ARG(d));
 }
 
+/* An event that is on its way holds off the removal (a hang-up does that often), and the poll would
+ * hold the file for ever: ask again, the event has been delivered by now. */
+static void removal(struct worker *w, const struct io_uring_cqe *cqe)
+{
+	uint64_t d = cqe->user_data;
+
+	if (cqe->res == -EALREADY)
+		ring_unwatch(w, RING_FD(d), RING_KIND(d) & ~RING_REMOVAL, RING_ARG(d));
+}
+
 static void one_completion(struct worker *w, const struct io_uring_cqe *cqe)
 {
 	uint64_t d = cqe->user_data;
 
+	if (RING_KIND(d) & RING_REMOVAL) {
+		removal(w, cqe);
+		return;
+	}
 	switch ((enum ring_kind)RING_KIND(d)) {
 	case RING_NONE:
 		return;

@@ -8,8 +8,11 @@ import socket
 import struct
 import sys
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path[:0] = [os.path.join(HERE, "..", "lib"), os.path.join(HERE, "..", "apps")]
 import stk                                                                    # noqa: E402
+from test_nginx import Nginx, url                                             # noqa: E402
+stk.forget_tests()
 
 PY = "/usr/bin/python3" if os.path.exists("/usr/bin/python3") else sys.executable
 
@@ -154,6 +157,68 @@ def scribbler(workers):
         serves(d)
         stk.wait_for("no program is left", lambda: not d.show("programs")["programs"])
         d.wait_clean()
+
+
+def control_sockets(d):
+    """Sockets of the kernel's that are bound to the control socket's path, closed ones included."""
+    with open("/proc/net/unix") as f:
+        return sum(line.rstrip().endswith("stackd.sock") for line in f)
+
+
+def hostile_run(seconds, workers):
+    """Two fuzzers, nginx and python at work beside them, every hash checked."""
+    seeds = [os.environ.get("HOSTILE_SEED") or str(random.randrange(1 << 31)) for _ in range(2)]
+    print(f"# seeds {seeds}: HOSTILE_SEED=N repeats one")
+    with stk.stackd(workers=workers) as d:
+        sink = d.start([PY, "-c", SINK, stk.KERNEL])
+        n = Nginx(d, size=4 << 20)
+        want = stk.make_file(os.path.join(d.dir, "f"), 2 << 20, seed=2)
+        py = d.stackrun([PY, "-m", "http.server", "--bind", stk.STACK, "--directory", d.dir, "8124"])
+        stk.wait_port(stk.STACK, 8124)
+        base = control_sockets(d)
+        bad = [d.start([os.path.join(stk.PLAIN, "tests", "hostile"), d.run_dir, s, str(seconds)])
+               for s in seeds]
+        rounds = 0
+        while any(b.poll() is None for b in bad):
+            stk.check(stk.hash_of(["curl", "-sS", url("/big")]) == n.hash, "nginx' hash differs")
+            got = stk.hash_of(["curl", "-sS", f"http://{stk.STACK}:8124/f"])
+            stk.check(got == want, "python's hash differs")
+            d.alive()
+            rounds += 1
+        for b in bad:
+            stk.check(b.returncode == 0, f"{b.args}: exit {b.returncode}")
+        stk.check(rounds > seconds / 5, f"only {rounds} rounds in {seconds} s")
+        n.stop()
+        d.stop(py)
+        d.stop(sink)
+        stk.wait_for("no program is left", lambda: not d.show("programs")["programs"])
+        d.wait_clean(150)                       # orphans may linger for 120 s
+        stk.wait_for("control connections are gone", lambda: control_sockets(d) <= base)
+
+
+# Takes what hostile programs send to port 9900, every other connection without reading.
+SINK = """
+import socket, sys, threading
+def eat(c, read):
+    try:
+        while read and c.recv(65536):
+            pass
+        read or c.send(b'x' * 70000)
+    except OSError:
+        pass
+    c.close()
+l = socket.create_server((sys.argv[1], 9900), backlog=100)
+i = 0
+while True:
+    i += 1
+    threading.Thread(target=eat, args=(l.accept()[0], i % 2), daemon=True).start()
+"""
+
+
+@stk.test(*stk.workers(1, 2))
+def beside_others(workers):
+    """Two fuzzers for some seconds, longer with sanitizers; others' bytes arrive as they were."""
+    hostile_run(15 if "address" in stk.BUILD else 5, workers)
 
 
 @stk.test()
