@@ -3,9 +3,9 @@
  *   hostile RUN_DIR SEED SECONDS [PEER]     the same seed makes the same choices
  * A session attaches by hand, takes places for children and mailboxes, puts sockets into service,
  * connects and sends as the shim would, and lies in between: random and crafted values into rings,
- * slots (positions, FIFO maps, locks, subscriptions, options), mailboxes, accept rings, bitmaps, open
- * tables and dirty words; holes in its memory; nonsense with fds on the control socket. It ends in
- * the middle of things. What must hold is checked by tests/fault/test_hostile.py.
+ * slots (positions, FIFO maps, locks, subscriptions, options), mailboxes, accept rings, bitmaps,
+ * open tables and dirty words; holes in its memory; nonsense with fds on the control socket. It
+ * ends in the middle of things. What must hold is checked by tests/fault/test_hostile.py.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -287,7 +287,8 @@ static void transmit(struct session *s)
 	uint64_t tail = ld_acq(&p->tx_tail), got;
 	struct sd_cmd c = { .op = SD_OP_KICK, .slot = slot, .gen = ld_acq(&e->gen) };
 
-	/* the FIFO code is the shim's: it would not survive its own lies, so it works on sane maps */
+	/* the FIFO code is the shim's: it would not survive its own lies, so it works on sane
+	 * maps */
 	if (!c.gen || map.level > 1 || tail - map.freed > SD_FIFO_MAX / 2)
 		return;
 	got = shm_fifo_reserve(&mem, SD_FIFO_TX, &p->tx, tail, len);

@@ -502,8 +502,8 @@ Test(leave, unread_data_resets)
 	sc_free(c);
 }
 
-/* shutdown() while both sides' SYNs have crossed and ours is not acknowledged: the SYN goes on being
- * sent, the FIN follows when it has arrived. */
+/* shutdown() while both sides' SYNs have crossed and ours is not acknowledged: the SYN goes on
+ * being sent, the FIN follows when it has arrived. */
 Test(leave, shutdown_during_simultaneous_open)
 {
 	struct sc *c = sc_new();
