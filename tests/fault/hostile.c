@@ -320,8 +320,9 @@ static void random_command(struct session *s)
 	struct sd_cmd c = { .op = (uint16_t)(below(8) ? below(SD_OP_MAX + 1) : number()) };
 
 	c.slot = below(4) ? any_slot() : (uint32_t)number();
-	c.gen = c.slot && c.slot < SD_SLOTS && below(4) ? ld_acq(&shm_slot_e(&s->seg, c.slot)->gen) :
-		(uint32_t)number();
+	c.gen = (uint32_t)number();
+	if (c.slot && c.slot < SD_SLOTS && below(4))
+		c.gen = ld_acq(&shm_slot_e(&s->seg, c.slot)->gen);
 	for (unsigned i = 0; i < 3; i++)
 		c.u32[i] = (uint32_t)number();
 	c.port = (uint16_t)number();

@@ -341,7 +341,8 @@ static void handlers(void)
 		r = calls[i].fn(&s);
 		err = errno;
 		poke_end(&p);
-		printf("%s, handler on the socket: %ld %s; poll %lx epoll %ld recv %ld %s send %ld\n",
+		printf("%s, handler on the socket: %ld %s; poll %lx epoll %ld "
+		       "recv %ld %s send %ld\n",
 		       calls[i].name, r, err_name(r, err), handler_got[0], handler_got[1],
 		       handler_got[2], err_name(handler_got[2], handler_err), handler_got[3]);
 		sock_close(&s);
