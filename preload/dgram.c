@@ -66,10 +66,11 @@ static ssize_t put(uint32_t slot, const struct sd_dgram *d, struct pl_iter *it)
 	struct sd_slot_p *p = pl_p(slot);
 	uint64_t need = rec_size(d->len), pos, tail, used;
 	struct pl_txmem mem;
+	struct pl_guard g;
 	void *src;
 	size_t n;
 
-	if (shm_lock(&p->tx_lock, pl_self()) == -EDEADLK)
+	if (!pl_lock(&g, &p->tx_lock))
 		return -EAGAIN;
 	tail = ld_rlx(&p->tx_tail);
 	used = tail - ld_acq(&pl_e(slot)->tx_una);
@@ -85,11 +86,11 @@ static ssize_t put(uint32_t slot, const struct sd_dgram *d, struct pl_iter *it)
 	for (pos = tail + sizeof(*d); (n = pl_iter_next(it, it->left, &src)) != 0; pos += n)
 		shm_fifo_write(&pl.seg, SD_FIFO_TX, &p->tx, pos, src, n);
 	st_rel(&p->tx_tail, tail + need);	/* G1; pairs with the worker's ld_acq */
-	shm_unlock(&p->tx_lock, pl_self());
+	pl_unlock(&g);
 	pl_kick(slot, SD_PEND_TX);
 	return 1;
 none:
-	shm_unlock(&p->tx_lock, pl_self());
+	pl_unlock(&g);
 	return 0;
 }
 
@@ -202,12 +203,13 @@ static ssize_t get(uint32_t slot, struct msghdr *m, int flags)
 	struct sd_slot_e *e = pl_e(slot);
 	struct sd_slot_p *p = pl_p(slot);
 	ssize_t r = -EAGAIN;
+	struct pl_guard g;
 	struct sd_dgram d;
 	uint64_t head, avail;
 
 	if (!pl_live(e, p) || ld_acq(&e->rx_tail) == ld_rlx(&p->rx_head))
 		return -EAGAIN;
-	if (shm_lock(&p->rx_lock, pl_self()) == -EDEADLK)
+	if (!pl_lock(&g, &p->rx_lock))
 		return -EAGAIN;
 	head = ld_rlx(&p->rx_head);
 	avail = ld_acq(&e->rx_tail) - head;	/* pairs with the worker's st_rel */
@@ -218,7 +220,7 @@ static ssize_t get(uint32_t slot, struct msghdr *m, int flags)
 		if (r >= 0 && !(flags & MSG_PEEK))
 			st_rel(&p->rx_head, head + rec_size(d.len));	/* G1 */
 	}
-	shm_unlock(&p->rx_lock, pl_self());
+	pl_unlock(&g);
 	return r;
 }
 

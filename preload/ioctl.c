@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* preload/ioctl.c - fcntl and ioctl
- * O_NONBLOCK and O_ASYNC of a stackd socket live in the slot: all fds that duplicate one
+ * O_NONBLOCK of a stackd socket lives in the slot: all fds that duplicate one
  * placeholder share the kernel's flags. A socket with a kernel socket of its own has them there as
  * well, so that fallback keeps them; save a hybrid listener, whose kernel side must stay
  * non-blocking.
@@ -31,15 +31,27 @@ static int getfl(uint32_t slot)
 {
 	uint32_t f = ld_rlx(&pl_p(slot)->flags);
 
-	return O_RDWR | (f & SD_P_NONBLOCK ? O_NONBLOCK : 0) | (f & SD_P_ASYNC ? O_ASYNC : 0);
+	return O_RDWR | (f & SD_P_NONBLOCK ? O_NONBLOCK : 0);
+}
+
+/* stackd sends no SIGIO: who asks for it gets a socket of the kernel's, or a refusal. */
+static bool async_refused(uint32_t slot, bool on)
+{
+	if (!on || !pl_in_service(slot))
+		return false;
+	add_sc(&pl_opt_refused, 1);
+	return true;
 }
 
 static int setfl(int fd, uint32_t slot, int fl)
 {
+	if (async_refused(slot, fl & O_ASYNC))
+		return -EOPNOTSUPP;
 	if (kern_flags_follow(slot) && real.fcntl(fd, F_SETFL, fl) < 0)
 		return -errno;
 	flag(slot, SD_P_NONBLOCK, fl & O_NONBLOCK);
-	flag(slot, SD_P_ASYNC, fl & O_ASYNC);
+	if (fl & O_ASYNC)
+		pl_fallback(fd, slot);
 	return 0;
 }
 
@@ -55,6 +67,8 @@ static int sock_fcntl(int fd, uint32_t slot, int cmd, long arg)
 	case F_GETOWN:
 		return (int)ld_rlx(&pl_p(slot)->owner);
 	case F_SETOWN:
+		if (pl_own_kern(slot) && real.fcntl(fd, cmd, arg) < 0)
+			return -errno;
 		st_rlx(&pl_p(slot)->owner, (uint32_t)arg);
 		return 0;
 	default:
@@ -167,11 +181,13 @@ static int sock_ioctl(int fd, uint32_t slot, unsigned long req, void *arg)
 
 	switch (req) {
 	case FIONBIO:
-	case FIOASYNC:
 		if (kern_flags_follow(slot) && real.ioctl(fd, req, arg) < 0)
 			return -errno;
-		flag(slot, req == FIONBIO ? SD_P_NONBLOCK : SD_P_ASYNC, *(int *)arg);
+		flag(slot, SD_P_NONBLOCK, *(int *)arg);
 		return 0;
+	case FIOASYNC:
+		r = getfl(slot);
+		return setfl(fd, slot, *(int *)arg ? r | O_ASYNC : r & ~O_ASYNC);
 	case FIONREAD:
 		return inq(fd, slot, arg);
 	case SIOCOUTQ:

@@ -288,7 +288,7 @@ static int set_mirror(uint32_t slot, const struct opt *o, const void *val, sockl
 
 /* ---- setsockopt ---- */
 
-static bool in_service(uint32_t slot)
+bool pl_in_service(uint32_t slot)
 {
 	return !pl_own_kern(slot) || (pl_eflags(slot) & (SD_E_BOUND | SD_E_CONNECTED)) ||
 	       pl_state_of(slot) != SD_ST_CLOSE;
@@ -298,7 +298,7 @@ static bool in_service(uint32_t slot)
 static int set_kernel_only(int fd, uint32_t slot, int level, int name, const void *val,
 			   socklen_t len)
 {
-	if (in_service(slot))
+	if (pl_in_service(slot))
 		return refuse();
 	if (real.setsockopt(fd, level, name, val, len) < 0)
 		return -errno;
@@ -401,7 +401,7 @@ int pl_getsockopt(int fd, uint32_t slot, int level, int name, void *val, socklen
 	if (!len)
 		return -EFAULT;
 	if (!o || !level_fits(slot, level)) {
-		if (in_service(slot))
+		if (pl_in_service(slot))
 			return refuse();
 		return real.getsockopt(fd, level, name, val, len) < 0 ? -errno : 0;
 	}

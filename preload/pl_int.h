@@ -166,6 +166,8 @@ static inline bool pl_own_kern(uint32_t slot)
 void pl_opt_copy(int from, int to);
 int pl_setsockopt(int fd, uint32_t slot, int level, int name, const void *val, socklen_t len);
 int pl_getsockopt(int fd, uint32_t slot, int level, int name, void *val, socklen_t *len);
+/* Something ties the socket to stackd: it can no longer become the kernel's. */
+bool pl_in_service(uint32_t slot);
 /* Options that were refused or that only the kernel could serve; for `why`. */
 extern uint32_t pl_opt_refused;
 
@@ -192,7 +194,18 @@ ssize_t pl_dgram_recv(int fd, uint32_t slot, struct msghdr *m, int flags);
 
 /* Chunks for the send FIFO come from the process's magazine, or, when a thread or the code that a
  * signal handler interrupted holds it, from a magazine of the moment. */
+/* A slot's lock that is also freed when the frame with @g is left by cancellation or siglongjmp():
+ * what it guards is valid at any moment (L1 of shm/lock.h). */
+struct pl_guard {
+	struct pl_cleanup cu;
+	uint64_t *word;
+};
+/* Return: false when a handler meets the lock of the thread that it interrupted. */
+bool pl_lock(struct pl_guard *g, uint64_t *word);
+void pl_unlock(struct pl_guard *g);
+
 struct pl_txmem {
+	struct pl_cleanup cu;
 	struct shm_fifo_mem m;
 	struct shm_magazine tmp;
 	bool locked;
@@ -202,8 +215,8 @@ void pl_txmem_put(struct pl_txmem *t);
 
 /* Stream transmit in steps, for send and sendfile: begin locks and tells the space, end publishes
  * @len bytes written at *ret_pos. */
-ssize_t pl_tx_begin(uint32_t slot, size_t want, uint64_t *ret_pos);
-void pl_tx_end(uint32_t slot, uint64_t pos, size_t len, int flags);
+ssize_t pl_tx_begin(uint32_t slot, struct pl_guard *g, size_t want, uint64_t *ret_pos);
+void pl_tx_end(uint32_t slot, struct pl_guard *g, uint64_t pos, size_t len, int flags);
 /* May the program send? Return: 0, -EAGAIN (still connecting), -EPIPE or the pending error. */
 int pl_tx_check(uint32_t slot);
 /* Blocks until there is space or something else to see. @part: some bytes went already. */

@@ -49,6 +49,7 @@ static ssize_t fill(uint32_t slot, const struct source *s, uint64_t pos, size_t 
 /* One round: lock, read, publish. Return: bytes, 0 = end of file, -EAGAIN = no space, -errno. */
 static ssize_t pump_in(uint32_t slot, const struct source *s, size_t want, int flags)
 {
+	struct pl_guard g;
 	uint64_t pos = 0;
 	ssize_t space, r;
 
@@ -57,11 +58,11 @@ static ssize_t pump_in(uint32_t slot, const struct source *s, size_t want, int f
 		if (r)
 			return r;
 	}
-	space = pl_tx_begin(slot, want, &pos);
+	space = pl_tx_begin(slot, &g, want, &pos);
 	if (space <= 0)
 		return space ? space : -EAGAIN;
 	r = fill(slot, s, pos, (size_t)space);
-	pl_tx_end(slot, pos, r > 0 ? (size_t)r : 0, flags);
+	pl_tx_end(slot, &g, pos, r > 0 ? (size_t)r : 0, flags);
 	return r;
 }
 
@@ -134,11 +135,12 @@ static ssize_t pump_out(uint32_t slot, int out, size_t want)
 	struct sd_slot_e *e = pl_e(slot);
 	struct sd_slot_p *p = pl_p(slot);
 	struct iovec iov[IOVS];
+	struct pl_guard g;
 	uint64_t head, avail, got = 0;
 	ssize_t r = -EAGAIN;
 	unsigned n;
 
-	if (shm_lock(&p->rx_lock, pl_self()) == -EDEADLK)
+	if (!pl_lock(&g, &p->rx_lock))
 		return -EAGAIN;
 	head = ld_rlx(&p->rx_head);
 	avail = pl_live(e, p) ? ld_acq(&e->rx_tail) - head : 0;
@@ -151,7 +153,7 @@ static ssize_t pump_out(uint32_t slot, int out, size_t want)
 		if (r > 0)
 			pl_rx_consumed(slot, head + (uint64_t)r);
 	}
-	shm_unlock(&p->rx_lock, pl_self());
+	pl_unlock(&g);
 	return r;
 }
 

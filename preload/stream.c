@@ -56,11 +56,45 @@ size_t pl_iter_next(struct pl_iter *it, size_t max, void **ret_ptr)
 	return n;
 }
 
+/* ---- locks that a jump out of a handler does not leave behind ---- */
+
+static void guard_leave(void *arg)
+{
+	struct pl_guard *g = arg;
+
+	shm_unlock(g->word, pl_self());
+}
+
+bool pl_lock(struct pl_guard *g, uint64_t *word)
+{
+	g->word = word;
+	_pthread_cleanup_push(&g->cu, guard_leave, g);
+	if (shm_lock(word, pl_self()) != -EDEADLK)
+		return true;
+	_pthread_cleanup_pop(&g->cu, 0);
+	return false;
+}
+
+void pl_unlock(struct pl_guard *g)
+{
+	shm_unlock(g->word, pl_self());
+	_pthread_cleanup_pop(&g->cu, 0);
+}
+
+static void txmem_leave(void *arg)
+{
+	struct pl_txmem *t = arg;
+
+	if (t->locked)
+		shm_unlock(&pl.mag_lock, pl_self());
+}
+
 /* ---- send ---- */
 
 void pl_txmem_get(struct pl_txmem *t)
 {
 	*t = (struct pl_txmem){ .m = { .seg = &pl.seg } };
+	_pthread_cleanup_push(&t->cu, txmem_leave, t);
 	t->locked = shm_trylock(&pl.mag_lock, pl_self());
 	t->m.mag = t->locked ? shm_proc_magazine(pl.proc) : &t->tmp;
 }
@@ -71,6 +105,7 @@ void pl_txmem_put(struct pl_txmem *t)
 		shm_unlock(&pl.mag_lock, pl_self());
 	else
 		shm_magazine_flush(&pl.seg, &t->tmp);
+	_pthread_cleanup_pop(&t->cu, 0);
 }
 
 ssize_t pl_pipe_signal(ssize_t r, int flags)
@@ -111,14 +146,14 @@ static void tx_trim(struct sd_slot_e *e, struct sd_slot_p *p, uint64_t tail,
 		shm_fifo_release(&mem->m, SD_FIFO_TX, &p->tx, una, tail);
 }
 
-ssize_t pl_tx_begin(uint32_t slot, size_t want, uint64_t *ret_pos)
+ssize_t pl_tx_begin(uint32_t slot, struct pl_guard *g, size_t want, uint64_t *ret_pos)
 {
 	struct sd_slot_e *e = pl_e(slot);
 	struct sd_slot_p *p = pl_p(slot);
 	struct pl_txmem mem;
 	uint64_t tail, space;
 
-	if (shm_lock(&p->tx_lock, pl_self()) == -EDEADLK)
+	if (!pl_lock(g, &p->tx_lock))
 		return -EAGAIN;
 	tail = ld_rlx(&p->tx_tail);
 	space = pl_tx_room(slot, 1);
@@ -133,7 +168,7 @@ ssize_t pl_tx_begin(uint32_t slot, size_t want, uint64_t *ret_pos)
 		pl_txmem_put(&mem);
 	}
 	if (!space) {
-		shm_unlock(&p->tx_lock, pl_self());
+		pl_unlock(g);
 		return 0;
 	}
 	*ret_pos = tail;
@@ -148,13 +183,13 @@ static bool tx_hold(uint32_t slot, uint64_t tail, int flags)
 	return (flags & MSG_MORE) && tail - ld_rlx(&e->tx_nxt) < ld_rlx(&e->mss);
 }
 
-void pl_tx_end(uint32_t slot, uint64_t pos, size_t len, int flags)
+void pl_tx_end(uint32_t slot, struct pl_guard *g, uint64_t pos, size_t len, int flags)
 {
 	struct sd_slot_p *p = pl_p(slot);
 
 	if (len)
 		st_rel(&p->tx_tail, pos + len);	/* X1; pairs with the worker's ld_acq */
-	shm_unlock(&p->tx_lock, pl_self());
+	pl_unlock(g);
 	if (len && !tx_hold(slot, pos + len, flags))
 		pl_kick(slot, SD_PEND_TX);
 }
@@ -170,7 +205,8 @@ static ssize_t tx_some(uint32_t slot, struct pl_iter *it, int flags)
 {
 	struct sd_fifo_map *map = &pl_p(slot)->tx;
 	uint64_t pos = 0, done = 0;
-	ssize_t space = pl_tx_begin(slot, it->left, &pos);
+	struct pl_guard g;
+	ssize_t space = pl_tx_begin(slot, &g, it->left, &pos);
 	void *src;
 	size_t n;
 
@@ -181,7 +217,7 @@ static ssize_t tx_some(uint32_t slot, struct pl_iter *it, int flags)
 		shm_fifo_write(&pl.seg, SD_FIFO_TX, map, pos + done, src, n);
 		done += n;
 	}
-	pl_tx_end(slot, pos, done, flags);
+	pl_tx_end(slot, &g, pos, done, flags);
 	return (ssize_t)done;
 }
 
@@ -268,6 +304,7 @@ static ssize_t rx_some(uint32_t slot, struct pl_iter *it, int flags, size_t peek
 {
 	struct sd_slot_e *e = pl_e(slot);
 	struct sd_slot_p *p = pl_p(slot);
+	struct pl_guard g;
 	uint64_t head, tail;
 	size_t n = 0;
 
@@ -275,7 +312,7 @@ static ssize_t rx_some(uint32_t slot, struct pl_iter *it, int flags, size_t peek
 		return 0;
 	if (ld_acq(&e->rx_tail) == ld_rlx(&p->rx_head))
 		return 0;
-	if (shm_lock(&p->rx_lock, pl_self()) == -EDEADLK)
+	if (!pl_lock(&g, &p->rx_lock))
 		return -EAGAIN;
 	head = ld_rlx(&p->rx_head) + peeked;
 	tail = ld_acq(&e->rx_tail);	/* pairs with the worker's st_rel after the bytes */
@@ -283,7 +320,7 @@ static ssize_t rx_some(uint32_t slot, struct pl_iter *it, int flags, size_t peek
 		n = rx_copy(slot, it, head, tail - head, flags & MSG_TRUNC);
 	if (n && !(flags & MSG_PEEK))
 		pl_rx_consumed(slot, head + n);
-	shm_unlock(&p->rx_lock, pl_self());
+	pl_unlock(&g);
 	return (ssize_t)n;
 }
 

@@ -421,6 +421,7 @@ static void wait_leave(void *arg)
 
 	if (c->subscribed)
 		shm_sub_del(&pl.seg, c->slot, c->w.mb.mbox, WAIT_BIT, pl_self());
+	c->subscribed = false;
 	if (c->w.m) {
 		shm_mbox_awake(c->w.m);
 		shm_mbox_clear(c->w.m, WAIT_BIT);

@@ -285,6 +285,57 @@ static void storm(void)
 	close(k.fd);
 }
 
+/* Handlers that jump out of copies, too: neither direction of the connection stays locked. */
+static void *echo_main(void *arg)
+{
+	static char buf[65536];
+	int fd = *(int *)arg;
+	ssize_t n;
+
+	while ((n = recv(fd, buf, sizeof(buf), 0)) > 0)
+		send(fd, buf, (size_t)n, MSG_DONTWAIT | MSG_NOSIGNAL);
+	return NULL;
+}
+
+static void jumped_copies(void)
+{
+	static char buf[100000];
+	struct itimerval it = { 0 }, none = { 0 };
+	volatile unsigned x = 3, jumps = 0, errors = 0;
+	sigset_t all, old;
+	int fd[2];
+	pthread_t t;
+
+	stream_pair(&fd[0], &fd[1]);
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);	/* the other thread starts with that */
+	pthread_create(&t, NULL, echo_main, &fd[1]);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	sigaction(SIGALRM, &(struct sigaction){ .sa_handler = on_alarm }, NULL);
+	for (volatile int i = 0; i < 3 * ROUNDS; i++) {
+		x = x * 1664525u + 1013904223u;
+		it.it_value.tv_usec = 1 + (x >> 25);
+		if (sigsetjmp(back, 1)) {
+			jumps++;
+			continue;
+		}
+		setitimer(ITIMER_REAL, &it, NULL);
+		for (;;) {
+			errors += send(fd[0], buf, sizeof(buf), 0) < 0;
+			recv(fd[0], buf, sizeof(buf), MSG_DONTWAIT);
+		}
+	}
+	setitimer(ITIMER_REAL, &none, NULL);
+	printf("jumps out of copies: %d, errors %u, ", jumps == 3 * ROUNDS, errors);
+	while (recv(fd[0], buf, sizeof(buf), MSG_DONTWAIT) > 0)
+		;
+	printf("%s\n", strerrorname_np(errno));
+	shutdown(fd[0], SHUT_RDWR);
+	pthread_join(t, NULL);
+	close(fd[0]);
+	close(fd[1]);
+}
+
 static const struct call *by_name(const char *name)
 {
 	for (unsigned i = 0; i < CALLS; i++)
@@ -322,6 +373,7 @@ int main(int argc, char **argv)
 		jumped(c);
 	}
 	storm();
+	jumped_copies();
 	full_close();
 	return 0;
 }

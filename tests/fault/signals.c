@@ -425,18 +425,22 @@ static void alarms(void)
 
 static void async(void)
 {
-	struct sock s;
-	int r, fl;
+	int fd = socket(AF_INET, SOCK_DGRAM, 0), peer, r = fcntl(fd, F_SETOWN, getpid());
+	struct sockaddr_in sa = at("127.0.0.1", 0);
 
 	handle(SIGIO, on_signal, SA_RESTART);
-	s = (struct sock){ .fd = bound(SOCK_DGRAM, "0.0.0.0") };
+	printf("owner %d %d, ", r, fcntl(fd, F_GETOWN) == getpid());
+	r = fcntl(fd, F_SETFL, O_ASYNC);
+	printf("O_ASYNC %d %d, ", r, (fcntl(fd, F_GETFL) & O_ASYNC) != 0);
+	if (bind(fd, (void *)&sa, sizeof(sa)))
+		die("bind");
 	hits = 0;
-	r = fcntl(s.fd, F_SETOWN, getpid());
-	fl = fcntl(s.fd, F_GETFL);
-	printf("owner %d %d, O_ASYNC %d: ", r, fcntl(s.fd, F_GETOWN) == getpid(),
-	       fcntl(s.fd, F_SETFL, fl | O_ASYNC));
-	printf("%d\n", (fcntl(s.fd, F_GETFL) & O_ASYNC) != 0);
-	close(s.fd);
+	peer = dial(SOCK_DGRAM, "127.0.0.1", port_of(fd));
+	send(peer, "x", 1, 0);
+	poll(&(struct pollfd){ fd, POLLIN, 0 }, 1, -1);
+	printf("SIGIO %d\n", (int)hits);
+	close(fd);
+	close(peer);
 }
 
 int main(int argc, char **argv)
