@@ -21,6 +21,8 @@ struct multi_wait {
 	struct pl_spin *spin;
 	unsigned subscribed;		/* the first so many members */
 	bool armed;
+	bool in_subs;			/* a member's sub_lock may be held */
+	bool left;
 	bool poor;			/* no mailbox, or not all could be subscribed */
 };
 
@@ -74,6 +76,7 @@ static void multi_subscribe(struct multi_wait *c)
 	struct shm_magazine mag = { 0 };
 	struct pl_multi *m = c->m;
 
+	c->in_subs = true;
 	for (unsigned i = 0; i < m->cnt && !c->poor; i++, c->subscribed++) {
 		const struct pl_member *b = &m->mem[i];
 
@@ -82,6 +85,7 @@ static void multi_subscribe(struct multi_wait *c)
 					      SD_SUB(c->w.mb.mbox, i + 1, pl_ev_sub(b->want), 0),
 					      pl_self(), &mag);
 	}
+	c->in_subs = false;
 	shm_magazine_flush(&pl.seg, &mag);
 }
 
@@ -89,6 +93,12 @@ static void multi_leave(void *arg)
 {
 	struct multi_wait *c = arg;
 
+	if (c->left)
+		return;
+	for (unsigned i = 0; c->in_subs && i < c->m->cnt; i++)	/* jumped out of */
+		if (c->m->mem[i].slot)
+			shm_unlock(&pl_p(c->m->mem[i].slot)->sub_lock, pl_self());
+	c->in_subs = true;
 	for (unsigned i = 0; i < c->m->cnt; i++) {
 		if (!c->m->mem[i].slot && c->armed)
 			pl_epset_disarm(c->m->mem[i].ofd);
@@ -100,6 +110,7 @@ static void multi_leave(void *arg)
 		pl_mbox_drain(c->w.m);
 	}
 	pl_sigs_restore(&c->sg);
+	c->left = true;
 	pl_waiter_put(&c->w);
 }
 
@@ -168,7 +179,8 @@ int pl_multi_wait(struct pl_multi *m, uint64_t deadline, const sigset_t *mask)
 	if (!c.poor)
 		multi_subscribe(&c);
 	n = multi_loop(&c, deadline, mask);
-	_pthread_cleanup_pop(&cu, 1);
+	multi_leave(&c);
+	_pthread_cleanup_pop(&cu, 0);
 	errno = saved;
 	return n;
 }

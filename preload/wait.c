@@ -270,6 +270,8 @@ struct wait_ctx {
 	int kern_fd;
 	bool subscribed;
 	bool no_mbox;
+	bool left;			/* the waiter was put */
+	bool in_subs;			/* sub_lock may be held */
 	bool part;			/* PL_WAIT_PART */
 	uint64_t deadline;
 };
@@ -419,26 +421,36 @@ static void wait_leave(void *arg)
 {
 	struct wait_ctx *c = arg;
 
+	if (c->in_subs)			/* jumped out of */
+		shm_unlock(&pl_p(c->slot)->sub_lock, pl_self());
+	c->in_subs = true;
 	if (c->subscribed)
 		shm_sub_del(&pl.seg, c->slot, c->w.mb.mbox, WAIT_BIT, pl_self());
 	c->subscribed = false;
+	c->in_subs = false;
 	if (c->w.m) {
 		shm_mbox_awake(c->w.m);
 		shm_mbox_clear(c->w.m, WAIT_BIT);
 	}
 	pl_sigs_restore(&c->sg);
-	pl_waiter_put(&c->w);
+	if (!c->left)
+		pl_waiter_put(&c->w);
+	c->left = true;
 }
 
 static int wait_subscribe(struct wait_ctx *c)
 {
 	struct shm_magazine mag = { 0 };
 	bool excl = ld_acq(&pl_e(c->slot)->state) == SD_ST_LISTEN;
-	int r = shm_sub_add(&pl.seg, c->slot, SD_SUB(c->w.mb.mbox, WAIT_BIT, c->want, excl),
+	int r;
+
+	c->in_subs = true;
+	r = shm_sub_add(&pl.seg, c->slot, SD_SUB(c->w.mb.mbox, WAIT_BIT, c->want, excl),
 			    pl_self(), &mag);
 
 	shm_magazine_flush(&pl.seg, &mag);
 	c->subscribed = !r;
+	c->in_subs = false;
 	return r;
 }
 
@@ -458,7 +470,8 @@ int pl_wait(uint32_t slot, uint32_t ev, int timeout_ms, int kern_fd)
 		r = wait_poor(&c);
 	else
 		r = wait_loop(&c);
-	_pthread_cleanup_pop(&cu, 1);
+	wait_leave(&c);
+	_pthread_cleanup_pop(&cu, 0);
 	errno = saved;
 	return r;
 }
