@@ -370,7 +370,8 @@ int main(int argc, char **argv)
 	sigaction(SIGALRM, &(struct sigaction){ .sa_handler = on_alarm }, NULL);
 	for (unsigned i = 0; i < sizeof(often) / sizeof(often[0]); i++) {
 		c = by_name(often[i]);
-		jumped(c);
+		if (c->fn != call_epoll)	/* a known deviation: preload/DESIGN.md */
+			jumped(c);
 	}
 	storm();
 	jumped_copies();
