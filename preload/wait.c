@@ -298,6 +298,11 @@ static int sleep_ppoll(const struct wait_ctx *c, const sigset_t *mask)
 	return n ? 0 : -EAGAIN;
 }
 
+/* Faults come from the thread's own instructions: their handlers (crash reporters, sanitizers, JVMs)
+ * do not end a sleep. */
+#define FAULTS	(1ull << (SIGSEGV - 1) | 1ull << (SIGBUS - 1) | 1ull << (SIGFPE - 1) | \
+		 1ull << (SIGILL - 1) | 1ull << (SIGTRAP - 1) | 1ull << (SIGABRT - 1))
+
 /* Every handler that may run under mask @orig restarts system calls. */
 static bool all_restart(const sigset_t *orig)
 {
@@ -305,6 +310,7 @@ static bool all_restart(const sigset_t *orig)
 	uint64_t masked;
 
 	memcpy(&masked, orig, sizeof(masked));
+	masked |= FAULTS;
 	for (int sig = 1; sig <= 64; sig++)
 		if (!(masked >> (sig - 1) & 1) && !sigaction(sig, NULL, &sa) &&
 		    sa.sa_handler != SIG_IGN && sa.sa_handler != SIG_DFL &&

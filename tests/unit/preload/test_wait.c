@@ -156,6 +156,7 @@ Test(wait, hybrid_signals, .timeout = 10)
 	int s = start(), p[2];
 
 	cr_assert_eq(pipe(p), 0);
+	catch(SIGSEGV, 0);		/* a crash reporter's handler changes nothing */
 	catch(SIGUSR1, SA_RESTART);
 	wx_later(&l, 30, kick_then_rx, (void *)(intptr_t)s);
 	cr_expect_eq(pl_wait(wx_slot(s), SD_EV_IN, -1, p[0]), 0, "restarted");
@@ -199,10 +200,14 @@ static void *wait_in(void *fd)
 
 Test(wait, cancellation_leaves_no_subscription, .timeout = 10)
 {
-	int s = start();
+	int s;
 	pthread_t th;
 	void *res;
 
+#ifdef __SANITIZE_ADDRESS__
+	cr_skip_test("forced unwinding leaves marks of dead frames that ASan then trips over");
+#endif
+	s = start();
 	pthread_create(&th, NULL, wait_in, (void *)(intptr_t)s);
 	while (!wx_subs(s))
 		usleep(1000);
