@@ -134,7 +134,7 @@ def once(side, case):
 
 def main():
     ap = argparse.ArgumentParser()
-    ap.add_argument("-r", "--rounds", type=int, default=3)
+    ap.add_argument("-r", "--rounds", type=int, default=5)
     ap.add_argument("-o", "--out")
     ap.add_argument("names", nargs="*", help="parts of case names")
     args = ap.parse_args()
