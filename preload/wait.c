@@ -298,8 +298,8 @@ static int sleep_ppoll(const struct wait_ctx *c, const sigset_t *mask)
 	return n ? 0 : -EAGAIN;
 }
 
-/* Faults come from the thread's own instructions: their handlers (crash reporters, sanitizers, JVMs)
- * do not end a sleep. */
+/* Faults come from the thread's own instructions: their handlers (crash reporters, sanitizers,
+ * JVMs) do not end a sleep. */
 #define FAULTS	(1ull << (SIGSEGV - 1) | 1ull << (SIGBUS - 1) | 1ull << (SIGFPE - 1) | \
 		 1ull << (SIGILL - 1) | 1ull << (SIGTRAP - 1) | 1ull << (SIGABRT - 1))
 

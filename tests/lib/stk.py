@@ -75,7 +75,8 @@ def enter_namespaces():
 
 
 def private_tmp():
-    """An empty /tmp of our own; a project that lies below /tmp stays where it is."""
+    """Empty /tmp and /dev/shm of our own; a project that lies below /tmp stays where it is."""
+    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", "/dev/shm"], check=True)
     keep = os.open(ROOT, os.O_RDONLY | os.O_DIRECTORY)
     subprocess.run(["mount", "-t", "tmpfs", "tmpfs", "/tmp"], check=True)
     if ROOT.startswith("/tmp/"):
@@ -84,6 +85,17 @@ def private_tmp():
                        pass_fds=[keep])
         os.chdir(ROOT)
     os.close(keep)
+    use_copies()
+
+
+def use_copies():
+    """Programs that run as other users must reach the shim, wherever the project lies (/root, say)."""
+    global PLAIN
+    there = "/tmp/stk-bin"
+    os.makedirs(there, 0o755, exist_ok=True)
+    for name in ("stackrun", "stackctl", "libstackd.so"):
+        shutil.copy(os.path.join(PLAIN, name), there)
+    PLAIN = there
 
 
 class Stackd:
@@ -220,6 +232,8 @@ def stackd(**kw):
     try:
         yield d
         d.alive()
+    except (KeyboardInterrupt, SystemExit):
+        raise
     except BaseException:
         print("# --- stackd's log ---\n# " + d.logs().replace("\n", "\n# "))
         raise

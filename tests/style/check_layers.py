@@ -4,7 +4,6 @@
 import glob
 import os
 import re
-import subprocess
 import sys
 
 os.chdir(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
@@ -53,9 +52,7 @@ def target_room(inc):
 
 
 def sources():
-    out = subprocess.run(["git", "ls-files", "*.c", "*.h", "*.def"], capture_output=True, text=True)
-    names = out.stdout.split() or [p for g in ("**/*.c", "**/*.h", "**/*.def")
-                                   for p in glob.glob(g, recursive=True)]
+    names = [p for g in ("**/*.c", "**/*.h", "**/*.def") for p in glob.glob(g, recursive=True)]
     return [n for n in names if not n.startswith("build/") and os.path.exists(n)]
 
 
