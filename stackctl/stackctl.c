@@ -20,7 +20,7 @@
 
 static const char help_text[] =
 "Usage: stackctl [--run-dir DIR] [--json] show TOPIC\n"
-"       stackctl [--run-dir DIR] [--json] sysctl NAME\n"
+"       stackctl [--run-dir DIR] [--json] sysctl [-w] NAME[=VALUE] | -a\n"
 "Topics: sockets netdev snmp softnet neigh route programs workers drops\n";
 
 struct request {
@@ -54,7 +54,7 @@ static int send_request(int fd, const struct request *rq)
 {
 	struct {
 		struct sd_ctl_text t;
-		char text[128];
+		char text[1024];
 	} m = { .t = { .h = { .type = rq->type }, .len = (uint32_t)strlen(rq->text) } };
 
 	if (m.t.len >= sizeof(m.text)) {
@@ -130,6 +130,20 @@ static int ask(const struct request *rq, char **ret_text)
 	return r;
 }
 
+/* As sysctl(8) does. */
+static void print_settings(const json_t *top)
+{
+	const char *name;
+	json_t *v;
+
+	json_object_foreach((json_t *)top, name, v) {
+		if (json_is_string(v))
+			printf("%s = %s\n", name, json_string_value(v));
+		else
+			printf("%s = %" JSON_INTEGER_FORMAT "\n", name, json_integer_value(v));
+	}
+}
+
 static int print_answer(const struct request *rq, const char *text)
 {
 	json_error_t err;
@@ -145,7 +159,7 @@ static int print_answer(const struct request *rq, const char *text)
 	if (rq->type == CTL_SHOW)
 		table_print(json_object_get(top, rq->text));
 	else
-		table_print(top);
+		print_settings(top);
 	json_decref(top);
 	return 0;
 }
@@ -179,6 +193,10 @@ static int parse(int argc, char **argv, struct request *rq)
 			fprintf(stderr, "stackctl: %s: unknown option\n", argv[i]);
 			return usage(NULL) + 1;
 		}
+	}
+	if (argc - i == 3 && !strcmp(argv[i], "sysctl") && !strcmp(argv[i + 1], "-w")) {
+		argv[i + 1] = argv[i];
+		i++;
 	}
 	if (argc - i != 2)
 		return usage("expected a command and one word") + 1;

@@ -27,6 +27,7 @@ enum arena_region {
 	AR_SEG,				/* struct seg_rec (core/stack.h): segments, by number */
 	AR_PROC,			/* struct proc_rec (app/): attached programs */
 	AR_ENGINE,			/* struct engine_rec (engine/): one, index 1 */
+	AR_SYSCTL,			/* struct sysctl (core/sysctl.h): one, index 1 */
 	AR_MAX
 };
 

@@ -13,6 +13,7 @@
 #include "stackd/core/arena.h"
 #include "stackd/core/assert.h"
 #include "stackd/core/pkt.h"
+#include "stackd/core/sysctl.h"
 #include "stackd/core/wheel.h"
 
 #define STACK_MAX_SEGS	1024		/* families attached at once; segment ids 1.. */
@@ -139,6 +140,7 @@ struct stack {
 	struct pkt_pool *pool;
 	struct arena *arena;
 	struct counters *cnt;		/* this worker's, in the arena */
+	struct sysctl *sys;		/* in the arena, of all workers; writer: worker 0 */
 	struct arena_intent *intent;
 	struct shm_seg *segs;		/* [STACK_MAX_SEGS]; id 0 = not attached; one for all */
 	struct shm_epool *epools;	/* [STACK_MAX_SEGS], this worker's */

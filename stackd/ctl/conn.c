@@ -138,7 +138,7 @@ void conn_send_text(struct engine *eng, uint32_t idx, char *text, size_t len)
 
 static void on_text(struct engine *eng, uint32_t idx, const struct sd_ctl_text *t, uint32_t len)
 {
-	char name[128], *text;
+	char name[1024], *text;
 	int r;
 
 	if (len < sizeof(*t) || t->len != len - sizeof(*t) || t->len >= sizeof(name) || t->more) {
@@ -151,15 +151,14 @@ static void on_text(struct engine *eng, uint32_t idx, const struct sd_ctl_text *
 	if (t->h.type == CTL_SHOW) {
 		r = show_start(eng, idx, name);
 	} else {
-		r = show_sysctl(eng, name, &text);
+		r = show_sysctl(eng, &eng->ctl->conn[idx].cred, name, &text);
 		if (!r)
 			conn_send_text(eng, idx, text, strlen(text));
 	}
-	if (r == -EROFS)
-		conn_refuse(eng, idx, r, "settings are read-only in this version");
-	else if (r)
-		conn_refuse(eng, idx, r, t->h.type == CTL_SHOW ? "unknown topic" :
-			    "unknown setting");
+	if (r)
+		conn_refuse(eng, idx, r, r == -EINVAL ? "that value is not in range" :
+			    r == -EPERM ? "only root changes settings" :
+			    t->h.type == CTL_SHOW ? "unknown topic" : "unknown setting");
 }
 
 /* @fd: what came along, -1 = nothing; borrowed. */

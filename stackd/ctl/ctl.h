@@ -18,6 +18,8 @@ void ctl_adopt_sessions(struct engine *eng);
 void ctl_wake_kept(const struct kept *k);
 /* The workers stand: deposit the arena, tell the supervisor that programs may come. */
 void ctl_ready(struct engine *eng);
+/* Settings that programs see without asking: onto the info page. */
+void ctl_sysctl_publish(struct engine *eng);
 /* The supervisor's channel is readable. */
 void ctl_chan_ready(struct engine *eng);
 /* Something happened on connection @idx; @revents as poll() has them. */

@@ -156,8 +156,9 @@ unsigned seg_poll(struct engine *eng);
 /* ---- show.c ---- */
 /* Answer a topic. Return: 0 (the text comes later), or -ENOENT. */
 int show_start(struct engine *eng, uint32_t idx, const char *topic);
-/* One setting: "NAME". Return: 0 and its text (malloc), or -ENOENT, -EROFS for "NAME=VALUE". */
-int show_sysctl(struct engine *eng, const char *name, char **ret_text);
+/* ---- sysctl.c ---- */
+/* "NAME", "NAME=VALUE" or "-a". Return: 0 and JSON (malloc), or -ENOENT, -EINVAL, -EPERM. */
+int show_sysctl(struct engine *eng, const struct sup_cred *who, const char *text, char **ret_text);
 
 /* A topic: what each worker adds to the list on its own thread, then worker 0's last word, which
  * takes the list and gives what is shown. Either may be NULL. */

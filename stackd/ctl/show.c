@@ -100,29 +100,3 @@ int show_start(struct engine *eng, uint32_t idx, const char *topic)
 	}
 	return -ENOENT;
 }
-
-int show_sysctl(struct engine *eng, const char *name, char **ret_text)
-{
-	const struct sd_info *info = eng->info;
-	const struct {
-		const char *name;
-		uint32_t value;
-	} known[] = {
-		{ "net.core.somaxconn", info->somaxconn },
-		{ "net.core.rmem_max", info->max_rcvbuf },
-		{ "net.core.wmem_max", info->max_sndbuf },
-		{ "stackd.spin_ns", info->spin_ns },
-		{ "stackd.workers", info->workers },
-	};
-	size_t len = strcspn(name, "=");
-
-	for (unsigned i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
-		if (strlen(known[i].name) != len || memcmp(name, known[i].name, len))
-			continue;
-		if (name[len])
-			return -EROFS;
-		return asprintf(ret_text, "{\"%s\":%u}", known[i].name, known[i].value) < 0 ?
-		       -ENOMEM : 0;
-	}
-	return -ENOENT;
-}

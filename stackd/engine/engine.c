@@ -28,11 +28,6 @@
 #include "stackd/ctl/ctl.h"
 #include "stackd/engine/start.h"
 
-#define SOMAXCONN_DEF	4096u
-#define SNDBUF_DEF	16384u		/* net.ipv4.tcp_wmem[1] */
-#define RCVBUF_DEF	131072u		/* net.ipv4.tcp_rmem[1] */
-#define BUF_MAX		212992u		/* net.core.wmem_max, rmem_max */
-
 /* ---- handed over ---- */
 
 static int take_conf(struct engine *eng, const struct sup_conf *c, const int *fds, unsigned cnt)
@@ -103,10 +98,6 @@ static void fill_info(struct engine *eng, uint32_t spin_ns, uint32_t cpus)
 	info->workers = eng->workers;
 	info->spin_ns = spin_ns;
 	info->cpus = cpus;
-	info->def_sndbuf = SNDBUF_DEF;
-	info->def_rcvbuf = RCVBUF_DEF;
-	info->max_sndbuf = info->max_rcvbuf = BUF_MAX;
-	info->somaxconn = SOMAXCONN_DEF;
 	for (unsigned i = 0; i < SD_MAX_WORKERS; i++)
 		st_rlx(&info->worker[i].sleeping, 0);
 	add_sc(&info->rt_seq, info->rt_seq & 1 ? 2u : 1u);	/* odd: it changes */
@@ -167,6 +158,7 @@ static void worker_life(struct worker *w)
 			engine_log("cannot install the seccomp filter: %s", strerror(-r));
 			st_rel(&eng->failed, (uint32_t)-r);
 		} else {
+			ctl_sysctl_publish(eng);
 			ctl_ready(eng);
 		}
 	}

@@ -30,6 +30,7 @@ int rooms_arena(struct engine *eng, uint64_t id)
 		[AR_SEG] = { sizeof(struct seg_rec), STACK_MAX_SEGS },
 		[AR_PROC] = { sizeof(struct app_proc), PROCS },
 		[AR_ENGINE] = { sizeof(struct engine_rec), 2 },
+		[AR_SYSCTL] = { sizeof(struct sysctl), 2 },
 	};
 
 	return arena_create(eng->workers, defs, id, &eng->arena);

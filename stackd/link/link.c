@@ -309,6 +309,7 @@ int link_init(struct stack *st)
 	if (!ls)
 		return -ENOMEM;
 	st->link = ls;
+	sysctl_attach(st);
 	if (st->nic)
 		link_set_dev(st, st->nic->mac, st->nic->mtu, st->nic->queues);
 	wheel_set_ops(st->wheel, OBJ_NEIGH, &ops);

@@ -78,9 +78,12 @@ static void tell_all(struct stack *st, uint16_t kind, uint32_t listener)
 	}
 }
 
-static uint32_t clamp_backlog(uint32_t backlog)
+static uint32_t clamp_backlog(struct stack *st, uint32_t backlog)
 {
-	return backlog > SOCK_SOMAXCONN ? SOCK_SOMAXCONN : backlog;
+	uint32_t most = ld_rlx(&st->sys->somaxconn);
+
+	most = most < SOCK_SOMAXCONN ? most : SOCK_SOMAXCONN;	/* entries of a ring */
+	return backlog > most ? most : backlog;
 }
 
 static int listener_make(struct stack *st, const struct sock_cmd *c, uint32_t bound,
@@ -102,7 +105,7 @@ static int listener_make(struct stack *st, const struct sock_cmd *c, uint32_t bo
 		.addr = b->t.laddr, .port = b->t.lport, .proto = b->proto, .family = b->family,
 		.v6only = b->v6only, .reuseport = !!(b->reuse & SOCK_REUSEPORT),
 		.live = SOCK_L_LIVE, .id = c->id, .bound = bound,
-		.backlog = clamp_backlog(c->u32[0]), .accept_base = (uint32_t)base,
+		.backlog = clamp_backlog(st, c->u32[0]), .accept_base = (uint32_t)base,
 		.reply = c->reply,
 	};
 	b->state = SOCK_B_LISTEN;
@@ -121,7 +124,7 @@ static int listen_again(struct stack *st, const struct sock_cmd *c, uint32_t obj
 
 	if (!l || l->live != SOCK_L_LIVE || !sock_id_eq(&l->id, &c->id))
 		return -EINVAL;
-	st_rlx(&l->backlog, clamp_backlog(c->u32[0]));
+	st_rlx(&l->backlog, clamp_backlog(st, c->u32[0]));
 	return 0;
 }
 

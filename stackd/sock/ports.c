@@ -16,9 +16,10 @@
 #include "stackd/sock/sock_int.h"
 
 /* Number of ports searched, even so that parity survives the wrap. */
-static uint32_t range_len(const struct sock_state *s)
+static uint32_t range_len(const struct sysctl *s)
 {
-	uint32_t n = (uint32_t)s->port_hi - s->port_lo + 1;
+	uint32_t lo = ld_rlx(&s->ip_local_port_range[0]), hi = ld_rlx(&s->ip_local_port_range[1]);
+	uint32_t n = lo <= hi ? hi - lo + 1 : 1;
 
 	return n > 1 ? n & ~1u : 1;
 }
@@ -32,12 +33,12 @@ uint16_t port_worker(struct stack *st, const struct sock_tuple *t)
 
 uint16_t port_for_bind(struct stack *st, struct sock_bound *n)
 {
-	struct sock_state *s = st->sock;
+	const struct sysctl *s = st->sys;
 	uint32_t len = range_len(s), off = rng_below(st->rng_state, len) | (len > 1);
 
 	for (unsigned parity = 0; parity < 2; parity++) {
 		for (uint32_t i = parity; i < len; i += 2) {
-			n->t.lport = (uint16_t)(s->port_lo + (off + i) % len);
+			n->t.lport = (uint16_t)(s->ip_local_port_range[0] + (off + i) % len);
 			if (!btab_conflict(st, n, 0, true))
 				return n->t.lport;
 		}
@@ -54,11 +55,11 @@ static bool tuple_free(struct stack *st, const struct sock_tuple *t)
 static uint16_t round_for(struct stack *st, struct sock_tuple *t, uint32_t off, unsigned parity,
 			  int wanted, uint32_t *ret_steps)
 {
-	struct sock_state *s = st->sock;
+	const struct sysctl *s = st->sys;
 	uint32_t len = range_len(s);
 
 	for (uint32_t i = parity; i < len; i += 2) {
-		t->lport = (uint16_t)(s->port_lo + (off + i) % len);
+		t->lport = (uint16_t)(s->ip_local_port_range[0] + (off + i) % len);
 		if (wanted >= 0 && port_worker(st, t) != wanted)
 			continue;
 		if (tuple_free(st, t)) {
@@ -81,7 +82,7 @@ uint16_t port_for_connect(struct stack *st, const struct sock_tuple *want, uint1
 	h = siphash24(st->boot_secret, &t, sizeof(t));
 	turn = &s->perturb[h >> 32 & (SOCK_PERTURB - 1)];
 	off = ((uint32_t)h + *turn) & ~1u;
-	off %= range_len(s);
+	off %= range_len(st->sys);
 	for (unsigned round = 0; round < 4 && !port; round++) {
 		bool steered = round < 2;
 
@@ -97,7 +98,7 @@ int sock_set_port_range(struct stack *st, uint16_t lo, uint16_t hi)
 {
 	if (!lo || lo > hi)
 		return -EINVAL;
-	st->sock->port_lo = lo;
-	st->sock->port_hi = hi;
+	st_rlx(&st->sys->ip_local_port_range[0], lo);
+	st_rlx(&st->sys->ip_local_port_range[1], hi);
 	return 0;
 }

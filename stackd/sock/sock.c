@@ -143,8 +143,6 @@ static int init_worker0(struct stack *st, struct sock_state *s)
 		err = idx_pool_init(&s->bounds, 0, st->arena->hdr->reg[AR_BOUND].cnt);
 	if (!err)
 		err = idx_pool_init(&s->listeners, 0, st->arena->hdr->reg[AR_LISTENER].cnt);
-	s->port_lo = 32768;
-	s->port_hi = 60999;
 	for (unsigned i = 0; i < SOCK_PERTURB; i++)
 		s->perturb[i] = (uint16_t)rng_u32(st->rng_state);
 	st->on_msg[SMSG_BOUND_PUT] = on_bound_put;
@@ -160,6 +158,7 @@ int sock_init(struct stack *st)
 	if (!s)
 		return -ENOMEM;
 	st->sock = s;
+	sysctl_attach(st);
 	s->gen_next = rng_u32(st->rng_state);
 	s->kept = sock_map(SOCK_KEPT_SIZE);
 	err = s->kept ? etab_init(&s->eh, EHASH_LINES) : -ENOMEM;

@@ -116,7 +116,6 @@ struct sock_state {
 	uint64_t *bound_marks;			/* adoption: AR_BOUND records that somebody holds */
 	uint64_t (*rings_used)[SD_MAX_ACCEPTS / 64];	/* accept rings by segment: in use, */
 	uint64_t (*rings_dirty)[SD_MAX_ACCEPTS / 64];	/* ever used */
-	uint16_t port_lo, port_hi;
 	uint16_t perturb[SOCK_PERTURB];
 };
 #define SOCK_BHEADS_SIZE	((size_t)2 * 2 * 65536 * sizeof(uint32_t))

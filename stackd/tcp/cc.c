@@ -26,3 +26,13 @@ int tcp_cc_find(const char *name)
 			return (int)i;
 	return -ENOENT;
 }
+
+bool tcp_cc_known(const char *name)
+{
+	return name[0] && tcp_cc_find(name) >= 0;
+}
+
+const char *tcp_cc_list(void)
+{
+	return "reno";
+}

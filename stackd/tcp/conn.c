@@ -113,13 +113,13 @@ bool tcp_tx_pull(struct stack *st, struct tcb *tcb)
 
 void tcp_negotiate(struct stack *st, struct tcb *tcb, const struct tcp_seg *seg)
 {
-	const struct tcp_conf *conf = &st->tcp->conf;
+	const struct sysctl *conf = st->sys;
 	const struct tcp_opts *o = &seg->o;
 
 	tcb->mss_peer = o->mss ? o->mss : TCP_MSS_UNKNOWN;
-	flag_if(tcb, TF_WS, o->has_ws && conf->window_scaling);
-	flag_if(tcb, TF_TS, o->has_ts && conf->timestamps);
-	flag_if(tcb, TF_SACK, o->sack_ok && conf->sack);
+	flag_if(tcb, TF_WS, o->has_ws && conf->tcp_window_scaling);
+	flag_if(tcb, TF_TS, o->has_ts && conf->tcp_timestamps);
+	flag_if(tcb, TF_SACK, o->sack_ok && conf->tcp_sack);
 	tcb->snd_ws = tcb->flags & TF_WS ? o->wscale : 0;
 	if (!(tcb->flags & TF_WS))
 		tcb->rcv_ws = 0;

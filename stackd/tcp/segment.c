@@ -171,12 +171,12 @@ void tcp_send_challenge(struct stack *st, struct tcb *tcb)
 /* What a SYN offers; a SYN+ACK only what both want. */
 static uint32_t syn_offers(struct stack *st, const struct tcb *tcb)
 {
-	const struct tcp_conf *c = &st->tcp->conf;
+	const struct sysctl *c = st->sys;
 
 	if (tcb->state == SD_ST_SYN_RECV)
 		return tcb->flags;
-	return (c->sack ? TF_SACK : 0) | (c->timestamps ? TF_TS : 0) |
-	       (c->window_scaling ? TF_WS : 0);
+	return (c->tcp_sack ? TF_SACK : 0) | (c->tcp_timestamps ? TF_TS : 0) |
+	       (c->tcp_window_scaling ? TF_WS : 0);
 }
 
 void tcp_send_syn(struct stack *st, struct tcb *tcb)

@@ -134,7 +134,7 @@ int tcp_init(struct stack *st)
 	if (!ts)
 		return -ENOMEM;
 	st->tcp = ts;
-	ts->conf = (struct tcp_conf){ .sack = true, .timestamps = true, .window_scaling = true };
+	sysctl_attach(st);
 	err = init_memory(st, ts);
 	if (!err)
 		err = sock_register(st, &tcp_sock_ops);

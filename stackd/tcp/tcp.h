@@ -18,6 +18,10 @@ void tcp_fini(struct stack *st);
  * one ACK per connection. Before link_flush(). */
 void tcp_flush(struct stack *st);
 
+/* Congestion controls: is there one of that name; all names, separated by blanks. */
+bool tcp_cc_known(const char *name);
+const char *tcp_cc_list(void);
+
 /* For show sockets: every TCB and TIME_WAIT entry of this worker. */
 struct tcp_show {
 	struct sock_tuple t;

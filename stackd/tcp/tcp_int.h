@@ -269,13 +269,7 @@ struct tcp_ranges {
 	struct tcp_range r[TCP_RANGES];
 };
 
-/* Knobs under their sysctl names without tcp_. */
-struct tcp_conf {
-	bool sack, timestamps, window_scaling;
-};
-
 struct tcp_state {
-	struct tcp_conf conf;
 	struct idx_pool tcbs, tws, rngs;
 	struct tcb *tcb_base;		/* record 0 of AR_TCB */
 	struct tcp_ranges *ranges;	/* private memory: may be lost with the engine */

@@ -303,6 +303,19 @@ def twenty_kills_under_load(workers):
 
 
 @stk.test()
+def settings_outlive_the_engine():
+    with stackd() as d:
+        stk.check(d.sysctl("net.ipv4.tcp_sack=0") == 0, "tcp_sack is not set")
+        stk.check(d.sysctl("net.ipv4.tcp_sack=7") is None, "a wrong value was taken")
+        stk.check(d.sysctl("net.ipv4.ip_local_port_range=40000 40010") == "40000\t40010",
+                  "the range of ports is not set")
+        kill_engine(d)
+        stk.check(d.sysctl("net.ipv4.tcp_sack") == 0, "tcp_sack was forgotten")
+        stk.check(d.sysctl("net.ipv4.ip_local_port_range") == "40000\t40010",
+                  "the range of ports was forgotten")
+
+
+@stk.test()
 def daemon_appears_later():
     """A program started without a daemon uses it once it is there."""
     code = ("import socket,time\n"

@@ -300,6 +300,7 @@ static void start(uint64_t seed)
 	for (int i = 0; i < AR_MAX; i++)
 		defs[i] = (struct arena_region_def){ 64, 2 };
 	defs[AR_NEIGH] = (struct arena_region_def){ sizeof(struct neigh_rec), 32 };
+	defs[AR_SYSCTL] = (struct arena_region_def){ sizeof(struct sysctl), 2 };
 	ASSERT(arena_create(WORKERS, defs, 1, &w.arena) == 0);
 	rng_seed(w.rng, seed);
 	w.now_us = 1000000;

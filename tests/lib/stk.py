@@ -132,6 +132,12 @@ class Stackd:
         check(r.returncode == 0, f"stackctl show {topic}: {r.stderr}\n{self.logs()}")
         return json.loads(r.stdout)
 
+    def sysctl(self, word):
+        """NAME or NAME=VALUE. Return: the value now, None when it was refused."""
+        r = subprocess.run([os.path.join(BUILD, "stackctl"), "--run-dir", self.run_dir, "--json",
+                            "sysctl", word], capture_output=True, text=True, timeout=HANG)
+        return json.loads(r.stdout)[word.split("=")[0]] if r.returncode == 0 else None
+
     def env(self):
         return dict(os.environ, STACKD_RUN_DIR=self.run_dir)
 

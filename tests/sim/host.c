@@ -78,6 +78,7 @@ static void make_arena(struct sim_host *h)
 	defs[AR_TCB] = (struct arena_region_def){ tcp_tcb_size(), 1024 };
 	defs[AR_TW] = (struct arena_region_def){ tcp_tw_size(), 1024 };
 	defs[AR_NEIGH] = (struct arena_region_def){ sizeof(struct neigh_rec), NEIGH_MAX };
+	defs[AR_SYSCTL] = (struct arena_region_def){ sizeof(struct sysctl), 2 };
 	must(h, arena_create(1, defs, 1, &h->arena), "arena");
 }
 

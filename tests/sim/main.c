@@ -207,11 +207,11 @@ static void run(struct sim *s)
 static void knobs(struct sim *s)
 {
 	for (unsigned i = 0; i < SIM_HOSTS; i++) {
-		struct tcp_conf *c = &s->host[i].st.tcp->conf;
+		struct sysctl *c = s->host[i].st.sys;
 
-		c->sack = below(s, 4) != 0;
-		c->timestamps = below(s, 4) != 0;
-		c->window_scaling = below(s, 6) != 0;
+		c->tcp_sack = below(s, 4) != 0;
+		c->tcp_timestamps = below(s, 4) != 0;
+		c->tcp_window_scaling = below(s, 6) != 0;
 	}
 }
 

@@ -79,6 +79,7 @@ static inline struct hx *hx_init(unsigned workers)
 	for (int i = 0; i < AR_MAX; i++)
 		defs[i] = (struct arena_region_def){ 64, 2 };
 	defs[AR_NEIGH] = (struct arena_region_def){ sizeof(struct neigh_rec), NEIGH_MAX };
+	defs[AR_SYSCTL] = (struct arena_region_def){ sizeof(struct sysctl), 2 };
 	defs[AR_SEG] = (struct arena_region_def){ sizeof(struct seg_rec), STACK_MAX_SEGS };
 	cr_assert_eq(arena_create(workers, defs, 1, &h->arena), 0);
 	h->workers = workers;

@@ -18,6 +18,8 @@
 static struct engine *eng;
 static struct worker *w;
 static int sup;				/* the supervisor's end of the channel */
+static uint32_t uid = 1000;		/* whose the next program is */
+static struct sysctl sys;
 
 static void start(void)
 {
@@ -33,6 +35,8 @@ static void start(void)
 	eng->w[0] = w;
 	eng->info = calloc(1, SD_INFO_SIZE);
 	w->eng = eng;
+	sysctl_defaults(&sys);
+	w->st.sys = &sys;
 	w->st.cnt = calloc(1, sizeof(*w->st.cnt));
 	cr_assert_eq(ring_open(w), 0);
 	cr_assert_eq(ctl_init(eng), 0);
@@ -42,7 +46,7 @@ static void start(void)
 static int program(uint64_t key)
 {
 	struct sup_msg m = { .type = SUP_CONN, .kind = KEEP_CONN, .key = key };
-	struct sup_cred cred = { .pid = 42, .uid = 1000 };
+	struct sup_cred cred = { .pid = 42, .uid = uid };
 	int sv[2];
 
 	memcpy(m.meta, &cred, sizeof(cred));
@@ -158,12 +162,26 @@ static void ask(int fd, uint32_t type, const char *text)
 	cr_assert_eq(send(fd, &m, m.t.h.len, 0), (ssize_t)m.t.h.len);
 }
 
+static void set_and_see(int fd, const char *what, const char *want)
+{
+	char buf[512];
+	struct sd_ctl_text *t = (struct sd_ctl_text *)buf;
+
+	ask(fd, CTL_SYSCTL, what);
+	run_until(fd);
+	cr_assert_gt(recv(fd, buf, sizeof(buf) - 1, 0), (ssize_t)sizeof(*t));
+	t->text[t->len] = '\0';
+	cr_assert_str_eq(t->text, want);
+}
+
 Test(ctl, settings)
 {
 	char buf[512];
 	struct sd_ctl_text *t = (struct sd_ctl_text *)buf;
-	int fd = program(SUP_KEY_CONN | 1);
+	int fd;
 
+	uid = 0;
+	fd = program(SUP_KEY_CONN | 1);
 	eng->info->spin_ns = 1234;
 	ask(fd, CTL_SYSCTL, "stackd.spin_ns");
 	run_until(fd);
@@ -171,8 +189,17 @@ Test(ctl, settings)
 	t->text[t->len] = '\0';
 	cr_assert_str_eq(t->text, "{\"stackd.spin_ns\":1234}");
 	cr_assert_eq(t->more, 0u);
-	ask(fd, CTL_SYSCTL, "stackd.spin_ns=1");
-	expect_error(fd, -EROFS);
+	set_and_see(fd, "net.ipv4.tcp_sack=0", "{\"net.ipv4.tcp_sack\":0}");
+	cr_assert_eq(sys.tcp_sack, 0u);
+	set_and_see(fd, "net.ipv4.tcp_rmem=4096 87380 6291456",
+		    "{\"net.ipv4.tcp_rmem\":\"4096\\t87380\\t6291456\"}");
+	cr_assert_eq(eng->info->def_rcvbuf, 87380u);
+	ask(fd, CTL_SYSCTL, "net.ipv4.tcp_sack=2");
+	expect_error(fd, -EINVAL);
+	uid = 1000;
+	fd = program(SUP_KEY_CONN | 4);
+	ask(fd, CTL_SYSCTL, "net.ipv4.tcp_sack=1");
+	expect_error(fd, -EPERM);
 	fd = program(SUP_KEY_CONN | 2);
 	ask(fd, CTL_SYSCTL, "stackd.spin");
 	expect_error(fd, -ENOENT);

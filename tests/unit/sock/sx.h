@@ -64,6 +64,7 @@ static inline void sx_arena(struct hx *h)
 	for (int i = 0; i < AR_MAX; i++)
 		defs[i] = (struct arena_region_def){ 64, 2 };
 	defs[AR_NEIGH] = (struct arena_region_def){ sizeof(struct neigh_rec), NEIGH_MAX };
+	defs[AR_SYSCTL] = (struct arena_region_def){ sizeof(struct sysctl), 2 };
 	defs[AR_SEG] = (struct arena_region_def){ sizeof(struct seg_rec), STACK_MAX_SEGS };
 	defs[AR_BOUND] = (struct arena_region_def){ sizeof(struct sock_bound), 1u << 20 };
 	defs[AR_LISTENER] = (struct arena_region_def){ sizeof(struct sock_listener), 4096 };
