@@ -176,4 +176,4 @@ run: deps-run
 clean:
 	rm -rf build
 
--include $(shell find build -name '*.d' 2>/dev/null)
+-include $(shell find build -name '*.d' -type f -not -path 'build/vm/*' 2>/dev/null)

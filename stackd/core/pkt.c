@@ -30,7 +30,7 @@
 struct pkt_pool {
 	struct pkt *free[2];		/* by size class */
 	struct pkt *desc;
-	uint8_t *base;
+	uint8_t *base, *bufs;
 	size_t size;
 	uint32_t cnt[2];
 	uint32_t used;
@@ -124,11 +124,18 @@ int pkt_pool_create(const struct pkt_pool_conf *conf, struct pkt_pool **ret_pool
 
 	(void)madvise(pool->base, touch, MADV_POPULATE_WRITE);
 	pool->desc = (struct pkt *)pool->base;
+	pool->bufs = pool->base + desc;
 	pool_fill(pool, pool->desc, conf->small_cnt, false, pool->base + desc, PKT_SMALL);
 	pool_fill(pool, pool->desc + conf->small_cnt, conf->big_cnt, true,
 		  pool->base + desc + small, PKT_BIG);
 	*ret_pool = pool;
 	return 0;
+}
+
+void *pkt_pool_mem(const struct pkt_pool *pool, size_t *ret_len)
+{
+	*ret_len = pool->size - (size_t)(pool->bufs - pool->base);
+	return pool->bufs;
 }
 
 void pkt_pool_destroy(struct pkt_pool *pool)

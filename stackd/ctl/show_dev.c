@@ -37,13 +37,14 @@ static json_t *json_prefix(const struct sd_addr *a, uint8_t plen)
 void show_netdev(struct worker *w, json_t *list)
 {
 	const struct conf_netdev *d = &w->eng->conf.netdev;
+	const struct nic_grant *g = &w->eng->dev->grant;
 
-	if (w->st.worker >= w->eng->dev_cnt)
+	if (w->st.worker >= g->queues)
 		return;
 	json_array_append_new(list, json_pack("{ss ss si so sI so sI sI sI sI sI sI sI sI}",
-		"name", d->name, "kind", d->kind, "queue", w->st.worker,
-		"mac", json_mac(w->eng->mac),
-		"mtu", (json_int_t)d->mtu, "addr", json_prefix(&d->addr, d->addr_plen),
+		"name", g->name, "kind", d->kind, "queue", w->st.worker,
+		"mac", json_mac(g->mac),
+		"mtu", (json_int_t)g->mtu, "addr", json_prefix(&d->addr, d->addr_plen),
 		"rx_packets", snmp(w, SNMP_Dev_RxPackets), "rx_bytes", snmp(w, SNMP_Dev_RxBytes),
 		"rx_dropped", snmp(w, SNMP_Dev_RxDropped), "rx_gso", snmp(w, SNMP_Dev_RxGsoPackets),
 		"tx_packets", snmp(w, SNMP_Dev_TxPackets), "tx_bytes", snmp(w, SNMP_Dev_TxBytes),
@@ -65,7 +66,7 @@ void show_workers(struct worker *w, json_t *list)
 	json_array_append_new(list, json_pack("{si si sI sI sI sI sI sI sI sI sI sI sI sI}",
 		"worker", st->worker, "cpu", w->cpu,
 		"loops", snmp(w, SNMP_Worker_Loops), "sleeps", snmp(w, SNMP_Worker_Sleeps),
-		"packets", (json_int_t)pkt_pool_used(st->pool),
+		"packets", (json_int_t)pkt_pool_used(st->pool) - (w->queue ? w->queue->held : 0),
 		"tcbs", (json_int_t)tcp_tcb_used(st),
 		"timewait", (json_int_t)tcp_tw_used(st), "timers", (json_int_t)wheel_cnt(st->wheel),
 		"chunks", chunks, "slots", slots,

@@ -2,6 +2,7 @@
 /* engine/engine.c - start and stop of the engine's process
  * Start-up in this order, each step needing the ones above it:
  *   handed over     settings, device queues, info page, what earlier engines had kept
+ *   device          DMA has stopped before anything else is touched
  *   user            the engine's own, no capability: before there are threads
  *   arena, rings shared by the workers; an earlier engine's, if it fits, else a fresh one that is
  *                   deposited with the supervisor
@@ -49,11 +50,10 @@ static int take_one(struct engine *eng, const struct sup_conf *c, int len, const
 {
 	if (c->h.type == SUP_CONF && len == sizeof(*c))
 		return take_conf(eng, c, fds, cnt);
-	if (len == sizeof(c->h) && c->h.type == SUP_DEV && cnt <= SD_MAX_WORKERS) {
-		memcpy(eng->dev_fds, fds, cnt * sizeof(int));
-		eng->dev_cnt = cnt;
-		memcpy(eng->mac, c->h.meta, sizeof(eng->mac));
-		return 0;
+	if (len == sizeof(struct sup_dev_msg) && c->h.type == SUP_DEV) {
+		const struct sup_dev_msg *d = (const struct sup_dev_msg *)c;
+
+		return d->grant.fd_cnt == cnt ? device_take(eng, &d->grant, fds) : -EPROTO;
 	}
 	if (len == sizeof(c->h) && c->h.type == SUP_KEPT)
 		return adopt_take(eng, &c->h, fds, cnt);
@@ -71,7 +71,7 @@ static int take_all(struct engine *eng)
 		if (len < (int)sizeof(c.h))
 			return len < 0 ? len : -EPIPE;
 		if (c.h.type == SUP_GO)
-			return eng->workers && eng->dev_cnt ? 0 : -EPROTO;
+			return eng->workers && eng->dev ? 0 : -EPROTO;
 		r = take_one(eng, &c, len, fds, cnt);
 		if (r)
 			return r;
@@ -147,6 +147,11 @@ static void worker_life(struct worker *w)
 	if (r)
 		start_failed(w, r);
 	pthread_barrier_wait(&eng->start->built);
+	if (w->st.worker == 0 && !ld_acq(&eng->failed)) {
+		r = device_go(eng);
+		if (r)
+			start_failed(w, r);
+	}
 	if (w->st.worker == 0 && eng->adopts && !ld_acq(&eng->failed)) {
 		r = adopt_all(eng);
 		if (r)
@@ -227,7 +232,7 @@ static int make_arena(struct engine *eng)
 static int set_up(struct engine *eng)
 {
 	uint32_t cpus = topo_cpu_cnt(), spin;
-	int r = sandbox_drop(&eng->conf);
+	int r = sandbox_drop(&eng->conf, eng->dev->grant.pinned);
 
 	if (r)
 		return fail("cannot drop privileges", r);

@@ -13,10 +13,12 @@
 #include "stackd/app/app.h"
 #include "stackd/engine/handoff.h"
 #include "stackd/engine/wake.h"
+#include "stackd/nic/nic.h"
 #include "stackd/supervisor/proto.h"
 
 struct engine;
 struct ctl_state;
+struct device_state;
 struct engine_start;
 
 /* What a completion is about: the top byte of its user data. */
@@ -28,6 +30,7 @@ enum ring_kind {
 	RING_CHAN,			/* supervisor channel (worker 0) */
 	RING_CONN,			/* control connection `arg` (worker 0) */
 	RING_EXPORT,			/* socket pair of export `arg` (worker 0) */
+	RING_DEV_EVT,			/* the device's events (worker 0) */
 };
 /* User data: kind, then a 32-bit argument, then the fd, so that an ended poll can be armed again.
  * */
@@ -46,6 +49,7 @@ struct worker {
 	struct wake_batch wake;
 	int wake_fd;			/* eventfd; others write it when this worker sleeps */
 	int dev_fd;			/* readable when the device has something, -1 = none */
+	struct nic *queue;		/* the driver's own, NULL = none; st.nic may be around it */
 	uint64_t wake_workers;		/* bit per worker that got messages in this loop */
 	int cpu;			/* pinned to, -1 = not */
 	pthread_t thread;
@@ -74,9 +78,8 @@ struct engine {
 	struct arena arena;
 	struct sd_info *info;
 	int info_ro_fd, chan;
-	int dev_fds[SD_MAX_WORKERS];
-	uint32_t dev_cnt;
-	uint8_t mac[6];
+	struct nic_dev *dev;
+	struct device_state *dev_state;	/* device.c */
 	uint64_t secret[2];
 
 	struct kept *kept;		/* until adopted or let go */

@@ -42,13 +42,30 @@ int rooms_arena(struct engine *eng, uint64_t abi_id);
 /* Protocol rooms of one worker, bottom up; addresses and routes. */
 int rooms_init(struct worker *w);
 
+/* ---- device.c: the whole device, worker 0 unless said otherwise ---- */
+/* From the supervisor. Takes @fds. A device that does DMA has been stopped. Tells its own error. */
+int device_take(struct engine *eng, const struct nic_grant *grant, const int *fds);
+/* Each worker, its own thread: pool visible to the device, its queue open and started. */
+int device_worker(struct worker *w);
+/* All workers are there: packets may flow. */
+int device_go(struct engine *eng);
+/* Each loop: faults and events. Return: 1 when it did something. */
+unsigned device_poll(struct engine *eng, uint64_t now_us);
+/* Microseconds until device_poll() wants to be called, UINT64_MAX = never. */
+uint64_t device_idle_us(struct engine *eng, uint64_t now_us);
+/* Its event fd became readable. */
+void device_event(struct engine *eng);
+
 /* ---- calib.c ---- */
 /* What it costs to wake a sleeping thread on this machine, and how long to spin therefore. */
 uint32_t calib_spin_ns(uint32_t workers);
 
 /* ---- sandbox.c ---- */
-/* Become the engine's user without capabilities. Before threads. */
-int sandbox_drop(const struct conf *conf);
+/* Become the engine's user without capabilities, but for CAP_IPC_LOCK if it @pins memory for a
+ * device. Before threads. */
+int sandbox_drop(const struct conf *conf, bool pins);
+/* The calling thread has pinned what it pins: no capability from here on. */
+int sandbox_pinned(void);
 /* The allow-list of system calls, on all threads. Return: 0 or -errno. */
 int sandbox_seccomp(void);
 

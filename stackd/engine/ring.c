@@ -159,7 +159,10 @@ static void one_completion(struct worker *w, const struct io_uring_cqe *cqe)
 	case RING_NONE:
 		return;
 	case RING_WAKE:
+		again(w, cqe);
+		return;
 	case RING_DEVICE:
+		w->queue->irqs++;
 		again(w, cqe);
 		return;
 	case RING_DOORBELL:
@@ -169,6 +172,10 @@ static void one_completion(struct worker *w, const struct io_uring_cqe *cqe)
 	case RING_CHAN:
 		again(w, cqe);
 		ctl_chan_ready(w->eng);
+		return;
+	case RING_DEV_EVT:
+		again(w, cqe);
+		device_event(w->eng);
 		return;
 	case RING_EXPORT:
 		if (cqe->res < 0)

@@ -49,42 +49,20 @@ static int add_routes(struct stack *st, const struct conf_netdev *d)
 	return r;
 }
 
-static int open_nic(struct worker *w)
-{
-	struct engine *eng = w->eng;
-	const struct conf_netdev *d = &eng->conf.netdev;
-	unsigned q = w->st.worker;
-	const char *wrong;
-	int r;
-
-	if (q >= eng->dev_cnt)
-		return 0;
-	r = tap_nic_create(eng->dev_fds[q], d->name, eng->mac, d->mtu, (uint16_t)q,
-			   (uint16_t)eng->dev_cnt, &w->st.nic);
-	if (r)
-		return r;
-	w->dev_fd = w->st.nic->ops->rx_fd(w->st.nic);
-	if (!d->impair[0])
-		return 0;
-	r = impair_nic_wrap(w->st.nic, d->impair, &w->st.nic, &wrong);
-	if (r)
-		engine_log("--netdev impair=%s: '%s' is not understood", d->impair,
-			   wrong ? wrong : "");
-	return r;
-}
-
 int rooms_init(struct worker *w)
 {
 	struct stack *st = &w->st;
 	const struct conf_netdev *d = &w->eng->conf.netdev;
+	const struct nic_grant *g = &w->eng->dev->grant;
 	int r;
 
-	w->dev_fd = -1;
-	r = open_nic(w);
+	r = device_worker(w);
+	if (!r && g->pinned)
+		r = sandbox_pinned();
 	if (!r)
 		r = link_init(st);
 	if (!r)
-		link_set_dev(st, w->eng->mac, d->mtu, (uint16_t)w->eng->dev_cnt);
+		link_set_dev(st, g->mac, g->mtu, g->queues);
 	if (!r)
 		r = ip_init(st);
 	if (!r)

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* engine/sandbox.c - give up everything that is not needed to process packets
  * Order: user and capabilities before threads exist (they are per thread), the rings in each
- * thread, then one filter for all threads. From then on no file can be opened, no socket made,
- * nothing executed. The list and its reasons are in syscalls.def; anything else ends the process,
+ * thread, then one filter for all threads. With a device that does DMA, CAP_IPC_LOCK stays until
+ * the thread has shown its packet pool to the device. From then on no file can be opened, no socket
+ * made, nothing executed. The list and its reasons are in syscalls.def; anything else ends the process,
  * and the kernel's audit log says what it was. Sanitizers make calls of their own: with them a call
  * off the list is only logged.
  */
@@ -20,11 +21,13 @@
 #define OFF_LIST SCMP_ACT_KILL_PROCESS
 #endif
 
-int sandbox_drop(const struct conf *conf)
+int sandbox_drop(const struct conf *conf, bool pins)
 {
 	int r;
 
 	capng_clear(CAPNG_SELECT_BOTH);
+	if (pins)
+		capng_update(CAPNG_ADD, CAPNG_EFFECTIVE | CAPNG_PERMITTED, CAP_IPC_LOCK);
 	r = capng_change_id((int)conf->uid, (int)conf->gid,
 			    CAPNG_DROP_SUPP_GRP | CAPNG_CLEAR_BOUNDING);
 	if (r) {
@@ -34,6 +37,12 @@ int sandbox_drop(const struct conf *conf)
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) || prctl(PR_SET_PDEATHSIG, SIGKILL))
 		return -errno;
 	return 0;
+}
+
+int sandbox_pinned(void)
+{
+	capng_clear(CAPNG_SELECT_CAPS);
+	return capng_apply(CAPNG_SELECT_CAPS) ? -EPERM : 0;
 }
 
 int sandbox_seccomp(void)

@@ -239,7 +239,7 @@ static bool loop_once(struct worker *w)
 	work += ip_poll_local(st);
 	work += wheel_advance(st->wheel, st->now_us);
 	if (st->worker == 0)
-		work += ctl_poll(w->eng);
+		work += ctl_poll(w->eng) + device_poll(w->eng, st->now_us);
 	flush(w);
 	return work != 0;
 }
@@ -261,10 +261,11 @@ static uint64_t idle_us(struct worker *w)
 	uint64_t now = clock_mono_us(), next = wheel_next_us(w->st.wheel), most = UINT64_MAX;
 
 	if (w->st.worker == 0) {
-		uint64_t app = app_idle_us(&w->st);
+		uint64_t app = app_idle_us(&w->st), dev = device_idle_us(w->eng, now);
 
 		most = ctl_idle_us(w->eng);
 		most = app < most ? app : most;
+		most = dev < most ? dev : most;
 	}
 	if (w->st.stranded || sock_backlog(&w->st))
 		most = 0;
@@ -274,6 +275,12 @@ static uint64_t idle_us(struct worker *w)
 	return next < most ? next : most;
 }
 
+/* The device interrupts from now on. Return: it has something already. */
+static bool arm_device(struct worker *w)
+{
+	return w->queue && w->queue->ops->arm && w->queue->ops->arm(w->queue, &w->st);
+}
+
 static void sleep_until_work(struct worker *w)
 {
 	uint32_t *sleeping = &w->eng->info->worker[w->st.worker].sleeping;
@@ -281,7 +288,8 @@ static void sleep_until_work(struct worker *w)
 
 	xchg_sc(sleeping, 1);
 	us = idle_us(w);
-	if (us && !app_pending(&w->st) && !messages_pending(w) && !ld_acq(&w->eng->stop)) {
+	if (us && !app_pending(&w->st) && !messages_pending(w) && !ld_acq(&w->eng->stop) &&
+	    !arm_device(w)) {
 		snmp_inc(&w->st, SNMP_Worker_Sleeps);
 		ring_sleep(w, us);
 	}

@@ -39,7 +39,14 @@ static bool must_cut(const struct nic *nic, const struct pkt *p)
 		return false;
 	if (p->csum_state != PKT_CSUM_PARTIAL)
 		return true;
-	return !(nic->features & (p->gso_type == PKT_GSO_UDP ? NIC_F_USO : NIC_F_TSO));
+	switch (p->gso_type) {
+	case PKT_GSO_UDP:
+		return !(nic->features & NIC_F_USO);
+	case PKT_GSO_TCP6:
+		return !(nic->features & NIC_F_TSO6);
+	default:
+		return !(nic->features & NIC_F_TSO);
+	}
 }
 
 static bool must_sum(const struct nic *nic, const struct pkt *p)

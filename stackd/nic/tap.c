@@ -319,7 +319,7 @@ int tap_nic_create(int fd, const char *ifname, const uint8_t mac[6], uint32_t mt
 	t->fd = fd;
 	t->nic = (struct nic){
 		.ops = &tap_ops,
-		.features = NIC_F_CSUM | NIC_F_TSO | NIC_F_RX_CSUM | NIC_F_GRO,
+		.features = NIC_F_CSUM | NIC_F_TSO | NIC_F_TSO6 | NIC_F_RX_CSUM | NIC_F_GRO,
 		.mtu = mtu,
 		.queue = queue,
 		.queues = queues,

@@ -2,7 +2,7 @@
 /* supervisor/confine.c - what the supervisor may still do once it is up
  * Capabilities: SETUID and SETGID to start engines as their user, SETPCAP to empty their bounding
  * set, KILL to end one that hangs, DAC_READ_SEARCH to reopen read-only a memfd that belongs to the
- * engine.
+ * engine, IPC_LOCK for engines that pin packet buffers for a device.
  * seccomp: engines are forked from here and inherit the filter, so it cannot be the short list of
  * the supervisor's own calls; it refuses what neither of them ever needs and what an attacker would
  * want most (modules, mounts, tracing, BPF, keys, new namespaces). The engine adds its own
@@ -41,7 +41,7 @@ void confine_raise_limits(void)
 	raise_limit(RLIMIT_MEMLOCK, "MEMLOCK");
 }
 
-int confine_caps(void)
+int confine_caps(bool pins)
 {
 	static const unsigned kept[] = { CAP_SETUID, CAP_SETGID, CAP_SETPCAP, CAP_KILL,
 					 CAP_DAC_READ_SEARCH };
@@ -49,7 +49,7 @@ int confine_caps(void)
 	if (capng_get_caps_process())
 		return -EPERM;
 	for (unsigned c = 0; c <= CAP_LAST_CAP; c++) {
-		bool keep = false;
+		bool keep = pins && c == CAP_IPC_LOCK;
 
 		for (unsigned i = 0; i < sizeof(kept) / sizeof(kept[0]); i++)
 			keep |= kept[i] == c;

@@ -4,6 +4,7 @@
  * child, which returns fds and a plain struct, or one line that says what is wrong. The child has
  * HELPER_LIMIT_S seconds.
  */
+#include "stackd/nic/tap_open.h"
 #include "stackd/supervisor/supervisor_int.h"
 
 #include <errno.h>
@@ -19,33 +20,57 @@
 
 struct helper_answer {
 	int err;
-	struct tap_result tap;
-	char text[CONF_ERR];
+	struct nic_grant grant;
+	char text[NIC_ERR];
 };
 
-static void tap_wanted(const struct conf *conf, struct tap_conf *ret)
+/* ---- kinds: each fills grant and fds, or says what is wrong ---- */
+
+static int open_tap(const struct conf *conf, struct nic_grant *g, int *fds, char text[NIC_ERR])
 {
 	const struct conf_netdev *d = &conf->netdev;
-
-	*ret = (struct tap_conf){
+	struct tap_conf want = {
 		.queues = (uint16_t)conf->workers, .mtu = d->mtu, .has_peer = d->peer_plen != 0,
 		.peer_plen = d->peer_plen, .peer = d->peer,
 	};
-	memcpy(ret->ifname, d->name, sizeof(ret->ifname));
-	memcpy(ret->mac, d->mac, sizeof(ret->mac));
+	struct tap_result got;
+	int r;
+
+	memcpy(want.ifname, d->name, sizeof(want.ifname));
+	memcpy(want.mac, d->mac, sizeof(want.mac));
+	r = tap_open(&want, fds, &got, text, NIC_ERR);
+	if (r)
+		return r;
+	*g = (struct nic_grant){ .queues = want.queues, .mtu = got.mtu, .numa_node = -1,
+				 .fd_cnt = want.queues };
+	memcpy(g->name, got.ifname, sizeof(g->name));
+	memcpy(g->mac, got.mac, sizeof(g->mac));
+	return 0;
 }
+
+static const struct {
+	const char *kind;
+	int (*open)(const struct conf *conf, struct nic_grant *g, int *fds, char text[NIC_ERR]);
+} kinds[] = {
+	{ "tap", open_tap },
+};
+
+/* ---- the helper ---- */
 
 _Noreturn static void helper(const struct conf *conf, int sock)
 {
-	struct helper_answer ans = { 0 };
-	struct tap_conf want;
-	int fds[SD_MAX_WORKERS];
+	struct helper_answer ans = { .err = -EINVAL };
+	int fds[NIC_GRANT_FDS];
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	alarm(HELPER_LIMIT_S);
-	tap_wanted(conf, &want);
-	ans.err = tap_open(&want, fds, &ans.tap, ans.text, sizeof(ans.text));
-	sup_send(sock, &ans, sizeof(ans), fds, ans.err ? 0 : want.queues, 0);
+	for (unsigned i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+		if (!strcmp(conf->netdev.kind, kinds[i].kind)) {
+			ans.err = kinds[i].open(conf, &ans.grant, fds, ans.text);
+			strcpy(ans.grant.kind, kinds[i].kind);
+		}
+	}
+	sup_send(sock, &ans, sizeof(ans), fds, ans.err ? 0 : ans.grant.fd_cnt, 0);
 	_exit(0);
 }
 
@@ -53,6 +78,7 @@ static int read_answer(const struct conf *conf, int sock, struct sup_dev *ret)
 {
 	struct pollfd p = { .fd = sock, .events = POLLIN };
 	struct helper_answer ans;
+	unsigned cnt;
 	int n;
 
 	if (poll(&p, 1, HELPER_LIMIT_S * 1000) <= 0) {
@@ -60,19 +86,19 @@ static int read_answer(const struct conf *conf, int sock, struct sup_dev *ret)
 			conf->netdev.name, HELPER_LIMIT_S);
 		return -ETIMEDOUT;
 	}
-	n = sup_recv(sock, &ans, sizeof(ans), ret->fds, SD_MAX_WORKERS, &ret->cnt, 0);
+	n = sup_recv(sock, &ans, sizeof(ans), ret->fds, NIC_GRANT_FDS, &cnt, 0);
 	if (n != sizeof(ans)) {
 		sup_log("--netdev %s: the helper that opens it died", conf->netdev.name);
 		return -EIO;
 	}
-	if (ans.err || ret->cnt != conf->workers) {
+	if (ans.err || cnt != ans.grant.fd_cnt) {
 		ans.text[sizeof(ans.text) - 1] = '\0';
 		sup_log("--netdev %s: %s", conf->netdev.name,
 			*ans.text ? ans.text : strerror(-ans.err));
-		sup_close_fds(ret->fds, ret->cnt);
+		sup_close_fds(ret->fds, cnt);
 		return ans.err ? ans.err : -EIO;
 	}
-	ret->tap = ans.tap;
+	ret->grant = ans.grant;
 	return 0;
 }
 

@@ -36,13 +36,13 @@ static int hand_over(struct supervisor *s)
 {
 	struct sup_conf c = { .h = { .type = SUP_CONF }, .conf = *s->conf, .epoch = s->epoch,
 			      .crashed = s->crashed };
-	struct sup_msg dev = { .type = SUP_DEV }, go = { .type = SUP_GO };
+	struct sup_dev_msg dev = { .h = { .type = SUP_DEV }, .grant = s->dev.grant };
+	struct sup_msg go = { .type = SUP_GO };
 	int info[2] = { s->info_fd, s->info_ro_fd };
 	int r = sup_send(s->chan, &c, sizeof(c), info, 2, 0);
 
-	memcpy(dev.meta, s->dev.tap.mac, 6);
 	if (!r)
-		r = send_msg(s, &dev, s->dev.fds, s->dev.cnt);
+		r = sup_send(s->chan, &dev, sizeof(dev), s->dev.fds, dev.grant.fd_cnt, 0);
 	if (!r)
 		r = store_walk(&s->store, send_kept, s);
 	return r ? r : send_msg(s, &go, NULL, 0);

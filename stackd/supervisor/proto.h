@@ -3,7 +3,7 @@
  * AF_UNIX SOCK_SEQPACKET pair, one struct per message, fds by SCM_RIGHTS. The engine is not trusted
  * with more than its own: it can have fds kept and dropped, and one of them reopened read-only.
  *
- * Start:      SUP_CONF{conf}(info rw, info ro)  SUP_DEV(queue fds)  SUP_KEPT...  SUP_GO,
+ * Start:      SUP_CONF{conf}(info rw, info ro)  SUP_DEV{grant}(device fds)  SUP_KEPT...  SUP_GO,
  *             answered by ENG_READY
  * Later:      SUP_CONN(connection), SUP_STOP                     supervisor to engine
  *             ENG_KEEP(fds), answered by SUP_KEPT_R(read-only fd) in the order of the requests
@@ -15,6 +15,7 @@
 #ifndef SUPERVISOR_PROTO_H
 #define SUPERVISOR_PROTO_H
 
+#include "stackd/nic/grant.h"
 #include "stackd/supervisor/conf.h"
 
 #define SUP_MAXFDS	64		/* per message and per store entry */
@@ -24,7 +25,7 @@
 
 enum sup_type {
 	SUP_CONF = 1,			/* struct sup_conf; fds: info read-write, info read-only */
-	SUP_DEV,			/* fds: the device's queues; u32 = MAC is in meta[0..5] */
+	SUP_DEV,			/* struct sup_dev_msg; fds: as its grant says */
 	SUP_KEPT,			/* a store entry from before the engine's restart */
 	SUP_GO,				/* that was all */
 	SUP_CONN,			/* fd: a new control connection; meta: struct sup_cred */
@@ -77,6 +78,11 @@ struct sup_conf {
 	struct conf conf;
 	uint64_t epoch;			/* counts engine starts, 1.. */
 	uint32_t crashed;		/* the one before died of itself: not by SIGKILL */
+};
+
+struct sup_dev_msg {
+	struct sup_msg h;
+	struct nic_grant grant;
 };
 
 /* One message with fds. @fds borrowed. Return: 0 or -errno (-EAGAIN: the other side is slow). */

@@ -94,7 +94,7 @@ static int start_up(struct supervisor *s)
 		r = rundir_listen(s->conf->run_dir, &s->listen_fd);
 	if (r)
 		return r;
-	r = confine_caps();
+	r = confine_caps(s->dev.grant.pinned);
 	if (!r)
 		r = confine_seccomp();
 	if (!r)
@@ -109,7 +109,7 @@ static void tell_ready(struct supervisor *s)
 {
 	const struct sup_dev *d = &s->dev;
 
-	sup_log("ready: %s, %u worker%s, %s", d->tap.ifname, s->conf->workers,
+	sup_log("ready: %s, %u worker%s, %s", d->grant.name, s->conf->workers,
 		s->conf->workers == 1 ? "" : "s", s->conf->run_dir);
 	notify_systemd("READY=1");
 	if (s->daemon_fd < 0)

@@ -6,7 +6,6 @@
 #include <stdio.h>
 #include <sys/types.h>
 
-#include "stackd/nic/tap_open.h"
 #include "stackd/supervisor/store.h"
 #include "stackd/supervisor/supervisor.h"
 
@@ -22,9 +21,8 @@
 
 /* The device, opened: kept for the engines to come. */
 struct sup_dev {
-	struct tap_result tap;
-	int fds[SD_MAX_WORKERS];
-	unsigned cnt;
+	struct nic_grant grant;
+	int fds[NIC_GRANT_FDS];
 };
 
 struct supervisor {
@@ -58,8 +56,9 @@ int device_open(const struct conf *conf, struct sup_dev *ret);
 
 /* ---- confine.c ---- */
 void confine_raise_limits(void);
-/* Keep only the capabilities that the supervisor itself still needs. */
-int confine_caps(void);
+/* Keep only the capabilities that the supervisor itself still needs, and IPC_LOCK if its engines
+ * pin memory for a device. */
+int confine_caps(bool pins);
 int confine_seccomp(void);
 
 /* ---- engines.c: one engine's life as its keeper sees it ---- */
