@@ -14,6 +14,7 @@
 #include <stdlib.h>
 
 #include "stackd/link/link_int.h"
+#include "stackd/nic/gso.h"
 
 /* ---- receive ----------------------------------------------------------------------------- */
 
@@ -79,6 +80,12 @@ static enum drop_reason check_dst(const struct link_state *ls, struct pkt *p)
 	return DROP_NONE;
 }
 
+/* A tag that the device took out; VLAN 0 is only a priority. */
+static bool has_vlan(const struct pkt *p)
+{
+	return p->vlan && ((p->vlan - 1) & 0xfff);
+}
+
 static void eth_rx(struct stack *st, struct pkt *p, bool gro)
 {
 	struct link_state *ls = st->link;
@@ -98,10 +105,10 @@ static void eth_rx(struct stack *st, struct pkt *p, bool gro)
 	p->l2_off = (uint16_t)(p->data - p->buf);
 	pkt_pull(p, ETH_HLEN);
 	p->l3_off = (uint16_t)(p->data - p->buf);
-	if (type == ETH_P_ARP)
-		arp_rx(st, p);
-	else if (type == ETH_P_8021Q || type == ETH_P_8021AD)
+	if (type == ETH_P_8021Q || type == ETH_P_8021AD || has_vlan(p))
 		stack_drop(st, p, DROP_ETH_VLAN);
+	else if (type == ETH_P_ARP)
+		arp_rx(st, p);
 	else if (type != ETH_P_IP4)
 		stack_drop(st, p, DROP_ETH_PROTO);
 	else if (gro)
@@ -110,9 +117,42 @@ static void eth_rx(struct stack *st, struct pkt *p, bool gro)
 		link_deliver(st, p);
 }
 
+/* Datagrams that the sender's kernel would have cut later are cut here: above, a packet is one
+ * datagram. They never were on a wire, so their sums stay unfinished. */
+static void rx_gso_udp(struct stack *st, struct pkt *p, bool gro)
+{
+	struct gso_plan plan;
+
+	if (gso_plan(p, &plan)) {
+		stack_drop(st, p, DROP_GSO_BAD);
+		return;
+	}
+	for (uint32_t i = 0; i < plan.segs; i++) {
+		struct pkt *s = gso_segment(st, p, &plan, i, true);
+
+		if (!s) {
+			st->cnt->drop[DROP_NO_BUF]++;
+			snmp_inc(st, SNMP_Dev_RxDropped);
+			break;
+		}
+		s->csum_state = PKT_CSUM_UNNECESSARY;
+		s->vlan = p->vlan;
+		eth_rx(st, s, gro);
+	}
+	stack_pkt_free(st, p);
+}
+
+static void rx_one(struct stack *st, struct pkt *p, bool gro)
+{
+	if (p->gso_type == PKT_GSO_UDP)
+		rx_gso_udp(st, p, gro);
+	else
+		eth_rx(st, p, gro);
+}
+
 void link_rx(struct stack *st, struct pkt *p)
 {
-	eth_rx(st, p, false);
+	rx_one(st, p, false);
 }
 
 /* A device that holds packets back says when it wants to be called. */
@@ -143,7 +183,7 @@ unsigned link_poll(struct stack *st, unsigned budget)
 		for (unsigned i = 0; i < n; i++) {
 			if (i + 1 < n)
 				__builtin_prefetch(pkts[i + 1]->data);
-			eth_rx(st, pkts[i], !merged);
+			rx_one(st, pkts[i], !merged);
 		}
 		gro_flush(st, &st->link->gro);
 		done += n;

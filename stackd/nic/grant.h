@@ -2,6 +2,7 @@
 /* nic/grant.h - a device as the privileged helper opened it: plain data and fds
  * Travels from helper to supervisor to each engine, unchanged: no pointers. Kinds and their fds:
  *   tap    queues fds, one per queue, in order
+ *   packet the same, then the guard if there is one (nic/packet_open.h)
  *   vfio   NIC_VFIO_* below, then one eventfd per queue
  */
 #ifndef NIC_GRANT_H

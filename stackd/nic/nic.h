@@ -195,6 +195,10 @@ void nic_tx(struct nic *nic, struct stack *st, struct pkt **pkts, unsigned cnt);
 int tap_nic_create(int fd, const char *ifname, const uint8_t mac[6], uint32_t mtu, uint16_t queue,
 		   uint16_t queues, struct nic **ret);
 
+/* The same over a packet socket (nic/packet_open.h). */
+int packet_nic_create(int fd, const char *ifname, const uint8_t mac[6], uint32_t mtu,
+		      uint16_t queue, uint16_t queues, struct nic **ret);
+
 /* In-memory link between two stacks (tests, simulation): frames written to one end appear at the
  * other at the next rx; bounded queue. */
 int mem_nic_pair(uint32_t mtu, uint32_t features, struct nic **ret_a, struct nic **ret_b);

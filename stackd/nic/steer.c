@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* nic/steer.c - which worker a flow belongs to: the C twin of the steering program (tap_steer.c)
+/* nic/steer.c - which worker a flow belongs to: the C twin of the steering program (steer_bpf.c)
  *
  * Symmetric because only the exclusive-or of the two ends goes in. Both halves of it are spread by
  * odd multipliers before they meet, so that neighbouring addresses and ports do not cancel out; the

@@ -20,6 +20,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "stackd/nic/steer_int.h"
 #include "stackd/nic/tap_open.h"
 
 #define MTU_MIN		68u
@@ -135,7 +136,7 @@ static bool steer(int fd, uint16_t queues)
 
 	if (queues == 1)
 		return true;
-	prog = tap_steer_load(queues);
+	prog = steer_bpf_load(queues, false);
 	if (prog < 0)
 		return false;
 	rc = ioctl(fd, TUNSETSTEERINGEBPF, &prog);

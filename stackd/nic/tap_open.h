@@ -45,9 +45,6 @@ struct tap_result {
 int tap_open(const struct tap_conf *conf, int *ret_fds, struct tap_result *ret, char *err,
 	     size_t errlen);
 
-/* The steering program for @queues queues, loaded. Return: its fd or -errno. */
-int tap_steer_load(uint16_t queues);
-
 /* Netlink, for the kernel's end. Return: 0 or -errno. */
 int tap_link_up(int ifindex, uint32_t mtu);
 int tap_addr_add(int ifindex, const struct sd_addr *addr, uint8_t plen);

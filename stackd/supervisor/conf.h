@@ -19,14 +19,15 @@ struct conf_route {
 };
 
 struct conf_netdev {
-	char kind[8];			/* "tap" */
-	char name[16];			/* interface name, NUL-terminated */
+	char kind[8];			/* "tap", "packet" */
+	char name[16];			/* interface name (name=, if=), NUL-terminated */
 	struct sd_addr addr, peer, gw;	/* stackd's, the kernel's on the device, default router */
 	uint8_t addr_plen, peer_plen;	/* of the 128-bit form; peer_plen 0 = no peer */
 	uint8_t has_gw, has_mac;
+	uint8_t own_mac;		/* mac=own: a random one, not the interface's */
 	uint8_t mac[6];
 	uint16_t route_cnt;
-	uint32_t mtu;
+	uint32_t mtu;			/* 0 = as the interface has it */
 	struct conf_route route[CONF_ROUTES];
 	char impair[128];		/* as impair_nic_wrap() wants it, "" = none */
 };

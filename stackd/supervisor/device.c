@@ -4,6 +4,7 @@
  * child, which returns fds and a plain struct, or one line that says what is wrong. The child has
  * HELPER_LIMIT_S seconds.
  */
+#include "stackd/nic/packet_open.h"
 #include "stackd/nic/tap_open.h"
 #include "stackd/supervisor/supervisor_int.h"
 
@@ -48,11 +49,33 @@ static int open_tap(const struct conf *conf, struct nic_grant *g, int *fds, char
 	return 0;
 }
 
+static int open_packet(const struct conf *conf, struct nic_grant *g, int *fds, char text[NIC_ERR])
+{
+	const struct conf_netdev *d = &conf->netdev;
+	struct packet_conf want = {
+		.queues = (uint16_t)conf->workers, .mtu = d->mtu, .addr = d->addr,
+		.has_mac = d->has_mac, .own_mac = d->own_mac,
+	};
+	struct packet_result got;
+	int r;
+
+	memcpy(want.ifname, d->name, sizeof(want.ifname));
+	memcpy(want.mac, d->mac, sizeof(want.mac));
+	r = packet_open(&want, fds, &got, text, NIC_ERR);
+	if (r)
+		return r;
+	*g = (struct nic_grant){ .queues = want.queues, .mtu = got.mtu, .numa_node = -1,
+				 .fd_cnt = want.queues + got.guarded };
+	memcpy(g->name, want.ifname, sizeof(g->name));
+	memcpy(g->mac, got.mac, sizeof(g->mac));
+	return 0;
+}
+
 static const struct {
 	const char *kind;
 	int (*open)(const struct conf *conf, struct nic_grant *g, int *fds, char text[NIC_ERR]);
 } kinds[] = {
-	{ "tap", open_tap },
+	{ "tap", open_tap }, { "packet", open_packet },
 };
 
 /* ---- the helper ---- */

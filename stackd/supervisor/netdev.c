@@ -2,6 +2,7 @@
 /* supervisor/netdev.c - the grammar of --netdev: KIND,key=value,...
  * A value ends at the next comma; the impairment's own parts are joined by '+' for that reason:
  *   tap,name=stk0,addr=192.0.2.2/24,peer=192.0.2.1/24,impair=loss=1/100+seed=7
+ *   packet,if=eth1,addr=192.0.2.2/24,gw=192.0.2.1
  * The whole is checked here, so that an error is told before any device is touched; only the
  * impairment's words are checked by their own parser.
  */
@@ -56,13 +57,23 @@ int conf_parse_prefix(const char *text, struct sd_addr *ret, uint8_t *ret_plen)
 	return 0;
 }
 
-static int set_name(struct conf_netdev *d, const char *v, char *err)
+static int set_ifname(struct conf_netdev *d, const char *key, const char *v, char *err)
 {
 	if (!*v || strlen(v) >= sizeof(d->name) || strpbrk(v, "/% \t") ||
 	    !strcmp(v, ".") || !strcmp(v, ".."))
-		return bad(err, "name=%s: an interface name has 1 to 15 characters, no '/'", v);
+		return bad(err, "%s=%s: an interface name has 1 to 15 characters, no '/'", key, v);
 	strcpy(d->name, v);
 	return 0;
+}
+
+static int set_name(struct conf_netdev *d, const char *v, char *err)
+{
+	return set_ifname(d, "name", v, err);
+}
+
+static int set_if(struct conf_netdev *d, const char *v, char *err)
+{
+	return set_ifname(d, "if", v, err);
 }
 
 /* An address that a host can have, with its prefix. */
@@ -110,9 +121,13 @@ static int set_mac(struct conf_netdev *d, const char *v, char *err)
 	unsigned m[6];
 	int used = 0;
 
+	d->own_mac = !strcmp(v, "own");
+	if (d->own_mac)
+		return 0;
 	if (sscanf(v, "%2x:%2x:%2x:%2x:%2x:%2x%n", &m[0], &m[1], &m[2], &m[3], &m[4], &m[5],
 		   &used) != 6 || v[used])
-		return bad(err, "mac=%s: not a MAC address, such as 02:00:00:00:00:01", v);
+		return bad(err, "mac=%s: not a MAC address, such as 02:00:00:00:00:01, nor 'own'",
+			   v);
 	if (m[0] & 1)
 		return bad(err, "mac=%s: a multicast address", v);
 	for (unsigned i = 0; i < 6; i++)
@@ -154,33 +169,76 @@ static int set_impair(struct conf_netdev *d, const char *v, char *err)
 	return 0;
 }
 
+enum { TAP = 1, PACKET = 2 };		/* kinds of devices, a bit each */
+
+static const struct {
+	const char *name;
+	unsigned bit;
+} kinds[] = { { "tap", TAP }, { "packet", PACKET } };
+
 static const struct {
 	const char *key;
 	int (*set)(struct conf_netdev *d, const char *v, char *err);
+	unsigned kinds;			/* which know it, 0 = all */
 } netdev_keys[] = {
-	{ "name", set_name }, { "addr", set_addr }, { "peer", set_peer }, { "gw", set_gw },
-	{ "mtu", set_mtu }, { "mac", set_mac }, { "route", set_route }, { "impair", set_impair },
+	{ "name", set_name, TAP }, { "peer", set_peer, TAP }, { "if", set_if, PACKET },
+	{ "addr", set_addr, 0 }, { "gw", set_gw, 0 }, { "mtu", set_mtu, 0 }, { "mac", set_mac, 0 },
+	{ "route", set_route, 0 }, { "impair", set_impair, 0 },
 };
+#define KEYS (sizeof(netdev_keys) / sizeof(netdev_keys[0]))
 
-static int set_key(struct conf_netdev *d, char *item, char *err)
+static bool knows(unsigned kind, unsigned key)
+{
+	return !netdev_keys[key].kinds || netdev_keys[key].kinds & kind;
+}
+
+static int unknown_key(unsigned kind, const char *key, char *err)
+{
+	char known[96] = "";
+
+	for (unsigned i = 0; i < KEYS; i++) {
+		if (knows(kind, i)) {
+			strcat(known, " ");
+			strcat(known, netdev_keys[i].key);
+		}
+	}
+	return bad(err, "unknown key '%.20s' (known:%s)", key, known);
+}
+
+static int set_key(struct conf_netdev *d, unsigned kind, char *item, char *err)
 {
 	char *eq = strchr(item, '=');
 
 	if (!eq)
 		return bad(err, "'%s': expected key=value", item);
 	*eq = '\0';
-	for (unsigned i = 0; i < sizeof(netdev_keys) / sizeof(netdev_keys[0]); i++) {
-		if (!strcmp(item, netdev_keys[i].key))
+	for (unsigned i = 0; i < KEYS; i++) {
+		if (knows(kind, i) && !strcmp(item, netdev_keys[i].key))
 			return netdev_keys[i].set(d, eq + 1, err);
 	}
-	return bad(err, "unknown key '%s' (known: name addr peer gw mtu mac route impair)", item);
+	return unknown_key(kind, item, err);
+}
+
+/* Return: its bit, 0 = unknown. */
+static unsigned find_kind(const char *name, char *err)
+{
+	char known[64] = "";
+
+	for (unsigned i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+		if (!strcmp(name, kinds[i].name))
+			return kinds[i].bit;
+		strcat(known, " ");
+		strcat(known, kinds[i].name);
+	}
+	bad(err, "unknown kind of device '%.40s' (known:%s)", name, known);
+	return 0;
 }
 
 /* What only shows when all keys are known. */
-static int check_whole(const struct conf_netdev *d, char *err)
+static int check_whole(const struct conf_netdev *d, unsigned kind, char *err)
 {
 	if (!d->name[0])
-		return bad(err, "name= is missing");
+		return bad(err, "%s= is missing", kind == TAP ? "name" : "if");
 	if (!d->addr_plen)
 		return bad(err, "addr= is missing");
 	if (d->peer_plen && sd_addr_eq(&d->addr, &d->peer))
@@ -194,24 +252,28 @@ static int check_whole(const struct conf_netdev *d, char *err)
 
 int conf_parse_netdev(const char *spec, struct conf_netdev *ret, char err[CONF_ERR])
 {
-	struct conf_netdev d = { .mtu = NETDEV_MTU };
+	struct conf_netdev d = { 0 };
 	char buf[1024];
 	char *rest = buf, *item;
+	unsigned kind;
 
 	if (strlen(spec) >= sizeof(buf))
 		return bad(err, "longer than %zu characters", sizeof(buf) - 1);
 	strcpy(buf, spec);
 	item = strsep(&rest, ",");
-	if (strcmp(item, "tap"))
-		return bad(err, "unknown kind of device '%.40s' (known: tap)", item);
+	kind = find_kind(item, err);
+	if (!kind)
+		return -EINVAL;
 	strcpy(d.kind, item);
+	if (kind == TAP)
+		d.mtu = NETDEV_MTU;
 	while ((item = strsep(&rest, ","))) {
-		int r = set_key(&d, item, err);
+		int r = set_key(&d, kind, item, err);
 
 		if (r)
 			return r;
 	}
-	if (check_whole(&d, err))
+	if (check_whole(&d, kind, err))
 		return -EINVAL;
 	*ret = d;
 	return 0;

@@ -8,7 +8,7 @@ import threading
 
 import stk
 
-PROG = os.path.join(stk.TESTS, "forksrv")
+PROG = os.path.join(stk.PLAIN, "tests", "forksrv")
 PERIOD = 65521
 
 

@@ -3,7 +3,9 @@
 
 A test file is run inside namespaces of its own (network, mounts, processes): whatever it starts dies
 with it, also after kill -9, and nothing of the host's network is ever seen. In there, a Stackd is a
-daemon on a TAP: 192.0.2.2 is stackd's, 192.0.2.1 the kernel's on the same TAP.
+daemon on a TAP: 192.0.2.2 is stackd's, 192.0.2.1 the kernel's on the same TAP. With dev="packet" or
+"xdp" (or STK_DEV in the environment) the two are the ends of a veth pair, and the daemon with its end
+is in a network namespace of its own.
 
 Output is TAP: "ok NAME", "not ok NAME", "ok NAME # SKIP why"; tests/run.py adds them up.
 """
@@ -25,7 +27,6 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 BUILD = os.environ.get("STK_BUILD", os.path.join(ROOT, "build"))
 # The shim is always the plain build: a sanitized one cannot be preloaded into plain programs.
 PLAIN = os.path.join(ROOT, "build")
-TESTS = os.path.join(PLAIN, "tests")        # programs of the tests' own
 STACK = "192.0.2.2"
 KERNEL = "192.0.2.1"
 HANG = 10                                   # seconds: nothing local may take longer to answer
@@ -99,21 +100,58 @@ def use_copies():
     PLAIN = there
 
 
-class Stackd:
-    """A daemon on a TAP, and the programs around it."""
+def netns_of(pid):
+    return os.stat(f"/proc/{pid}/ns/net").st_ino
 
-    def __init__(self, workers=1, netdev="", args=(), wait=True):
+
+def veth_peer(pid, dev, queues=1):
+    """A veth pair: stk0 here, with the kernel's address, its peer eth1 in the namespace of pid."""
+    wait_for("a network namespace", lambda: netns_of(pid) != netns_of("self"))
+    n = str(queues)
+    both = ["numtxqueues", n, "numrxqueues", n]
+    for cmd in (["ip", "link", "add", "stk0", *both, "type", "veth", "peer", "name", "eth1", *both],
+                ["ip", "link", "set", "eth1", "netns", str(pid)],
+                ["ip", "addr", "add", KERNEL + "/24", "dev", "stk0"],
+                ["ip", "link", "set", "stk0", "up"]):
+        subprocess.run(cmd, check=True)
+    if dev == "xdp":        # XDP sees frames whose checksum the peer has left to a device
+        subprocess.run([need("ethtool"), "-K", "stk0", "tx", "off"], check=True,
+                       stdout=subprocess.DEVNULL)
+
+
+class Stackd:
+    """A daemon on a device, and the programs around it."""
+
+    def __init__(self, workers=1, netdev="", args=(), wait=True, dev=None):
         self.dir = tempfile.mkdtemp(prefix="stk-", dir="/tmp")
         os.chmod(self.dir, 0o755)
         self.run_dir = os.path.join(self.dir, "run")
         self.procs = []
         self.log = open(os.path.join(self.dir, "stackd.log"), "w+")
+        self.dev = dev or os.environ.get("STK_DEV", "tap")
+        spec = f"tap,name=stk0,addr={STACK}/24,peer={KERNEL}/24"
+        if self.dev != "tap":
+            spec = f"{self.dev},if=eth1,addr={STACK}/24"
         cmd = [os.path.join(BUILD, "stackd"), "--run-dir", self.run_dir, "--workers", str(workers),
-               "--netdev", f"tap,name=stk0,addr={STACK}/24,peer={KERNEL}/24" +
-               ("," + netdev if netdev else ""), *args]
-        self.proc = subprocess.Popen(cmd, stdout=self.log, stderr=self.log)
+               "--netdev", spec + ("," + netdev if netdev else ""), *args]
+        if self.dev == "tap":
+            self.proc = subprocess.Popen(cmd, stdout=self.log, stderr=self.log)
+        else:
+            self._start_on_veth(cmd, workers)
         if wait:
             wait_for("stackd starts", self._up, 30)
+
+    def _start_on_veth(self, cmd, workers):
+        """In a network namespace of its own, which ends with it; it waits for its interface."""
+        self.proc = subprocess.Popen(["unshare", "--net", "sh", "-c", 'read go; exec "$@"', "sh", *cmd],
+                                     stdin=subprocess.PIPE, stdout=self.log, stderr=self.log)
+        try:
+            veth_peer(self.proc.pid, self.dev, workers)
+        except BaseException:
+            self.proc.kill()
+            raise
+        self.proc.stdin.write(b"go\n")
+        self.proc.stdin.close()
 
     def _up(self):
         check(self.proc.poll() is None, "stackd ended at start:\n" + self.logs())
@@ -229,6 +267,8 @@ class Stackd:
                 self.proc.kill()
                 self.proc.wait()
                 raise Failed("stackd did not stop within 10 s of SIGTERM")
+        if self.dev != "tap":   # it goes with its namespace, but later
+            subprocess.run(["ip", "link", "del", "stk0"], stderr=subprocess.DEVNULL, check=False)
         self.log.close()
         shutil.rmtree(self.dir, ignore_errors=True)
 

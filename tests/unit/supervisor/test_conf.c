@@ -49,10 +49,27 @@ Test(netdev, defaults, .timeout = 10)
 	cr_assert_not(d.has_gw || d.has_mac);
 }
 
+Test(netdev, packet, .timeout = 10)
+{
+	struct conf_netdev d;
+
+	good("packet,if=eth1,addr=192.0.2.2/24,gw=192.0.2.1", &d);
+	cr_assert_str_eq(d.kind, "packet");
+	cr_assert_str_eq(d.name, "eth1");
+	cr_assert_eq(d.mtu, 0u, "the interface's");
+	cr_assert_not(d.has_mac || d.own_mac);
+	good("packet,if=eth1,addr=192.0.2.2/24,mac=own,mtu=1400", &d);
+	cr_assert(d.own_mac);
+	cr_assert_not(d.has_mac);
+	cr_assert_eq(d.mtu, 1400u);
+}
+
 Test(netdev, errors_name_the_part, .timeout = 10)
 {
 	static const struct { const char *spec, *names; } bad[] = {
 		{ "wifi,name=x", "wifi" }, { "", "kind" }, { "tap", "name=" },
+		{ "packet,addr=192.0.2.2/24", "if=" }, { "packet,name=eth1", "'name'" },
+		{ "tap,if=stk0", "'if'" }, { "packet,peer=192.0.2.1/24", "'peer'" },
 		{ "tap,name=stk0", "addr=" }, { "tap,nane=x", "nane" }, { "tap,name", "'name'" },
 		{ "tap,name=0123456789abcdef,addr=192.0.2.2/24", "0123456789abcdef" },
 		{ "tap,name=a/b,addr=192.0.2.2/24", "a/b" },

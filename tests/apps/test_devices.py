@@ -1,0 +1,57 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Real programs on the other devices: what test_nginx, test_redis and test_curl show on a TAP, in short.
+
+All program tests on them: soak/test_devices.py; one of them: STK_DEV=packet tests/apps/test_NAME.py.
+"""
+import os
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+import stk                                                                    # noqa: E402
+import test_curl                                                              # noqa: E402
+import test_nginx                                                             # noqa: E402
+import test_redis                                                             # noqa: E402
+
+stk.forget_tests()
+DEVICES = [dict(dev=d, workers=w) for d in ("packet",) for w in (1, 2)]
+
+
+@stk.test(*DEVICES)
+def nginx(dev, workers):
+    """64 MiB by sendfile, then connections kept and closed."""
+    with stk.stackd(dev=dev, workers=workers) as d:
+        n = test_nginx.Nginx(d, size=64 << 20)
+        with stk.through_stackd(d, 64 << 20):
+            stk.check(stk.hash_of(["curl", "-sS", test_nginx.url("/big")]) == n.hash, "hash differs")
+        for ab in (["-k"], []):
+            out = d.run([stk.need("ab"), "-q", *ab, "-c", "20", "-n", "2000", test_nginx.url("/small")])
+            stk.check(b"Failed requests:        0" in out, out.decode())
+        n.stop()
+        d.wait_clean()
+
+
+@stk.test(*DEVICES)
+def redis(dev, workers):
+    """redis-benchmark with pipelining, and a large value."""
+    with stk.stackd(dev=dev, workers=workers) as d:
+        r = test_redis.Redis(d)
+        rows = test_redis.benchmark(d, 10000, 16, "ping,set,get,lrange_100")
+        stk.check(len(rows) >= 4, f"{rows}")
+        stk.check(r.cli("set", "k", "v" * 100000) == "OK", "set")
+        stk.check(r.cli("get", "k") == "v" * 100000, "get gives another value")
+        r.stop()
+        d.wait_clean()
+
+
+@stk.test(*DEVICES)
+def curl(dev, workers):
+    """A client on stackd: 64 MiB down and up; 8 MiB each with every 100th frame dropped."""
+    with stk.stackd(dev=dev, workers=workers) as d:
+        test_curl.both_ways(d, 64 << 20)
+    with stk.stackd(dev=dev, workers=workers, netdev="impair=drop-every=100") as d:
+        test_curl.both_ways(d, 8 << 20)
+
+
+if __name__ == "__main__":
+    stk.main()
