@@ -61,23 +61,24 @@ int shm_opentab_len(const struct sd_proc *p)
 	return (int)(hi < SD_FDS ? hi : SD_FDS);
 }
 
-void shm_opentab_clone(const struct shm_seg *seg, uint32_t from, uint32_t to)
+void shm_opentab_clone_one(const struct shm_seg *seg, uint32_t from, uint32_t to, int fd)
 {
 	struct sd_proc *src = shm_proc(seg, from), *dst = shm_proc(seg, to);
-	int fd, n;
-	sd_ofd o;
+	sd_ofd o = src && dst ? shm_ofd_get(src, fd) : 0;
 
-	if (!src || !dst)
+	if (!o)
 		return;
-	n = shm_opentab_len(src);
-	for (fd = 0; fd < n; fd++) {
-		o = shm_ofd_get(src, fd);
-		if (!o)
-			continue;
-		if (SD_OFD_KIND(o) == SD_OFD_SOCK)
-			shm_slot_get(seg, SD_OFD_IDX(o));
-		shm_ofd_set(dst, fd, o);
-	}
+	if (SD_OFD_KIND(o) == SD_OFD_SOCK)
+		shm_slot_get(seg, SD_OFD_IDX(o));
+	shm_ofd_set(dst, fd, o);
+}
+
+void shm_opentab_clone(const struct shm_seg *seg, uint32_t from, uint32_t to)
+{
+	int n = shm_proc(seg, from) ? shm_opentab_len(shm_proc(seg, from)) : 0;
+
+	for (int fd = 0; fd < n; fd++)
+		shm_opentab_clone_one(seg, from, to, fd);
 }
 
 bool shm_opentab_undo_one(const struct shm_seg *seg, uint32_t proc, int fd, uint32_t *ret_slot,

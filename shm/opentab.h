@@ -30,6 +30,7 @@ bool shm_slot_put(const struct shm_seg *seg, uint32_t slot);
  * Engine, while the parent's forking thread waits for the answer. SHIM entries are copied as are.
  */
 void shm_opentab_clone(const struct shm_seg *seg, uint32_t from, uint32_t to);
+void shm_opentab_clone_one(const struct shm_seg *seg, uint32_t from, uint32_t to, int fd);
 
 /* Engine: take entry @fd out of a dead process's table. Return: true when this was the last
  * reference of the socket *ret_slot, *ret_gen. */

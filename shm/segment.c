@@ -169,7 +169,7 @@ static int seg_mmap(int fd, uint64_t size, int prot, uint8_t **ret_p)
 
 int shm_seg_map(int ro_fd, int rw_fd, bool engine, struct shm_seg *ret_seg)
 {
-	struct shm_seg seg = { 0 };
+	struct shm_seg seg = { .rw_fd = engine ? rw_fd : -1 };
 	int err;
 
 	err = seg_check_fd(ro_fd, SD_RO_SIZE);

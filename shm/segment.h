@@ -14,6 +14,7 @@ struct shm_seg {
 	uint32_t id;			/* 1.. */
 	uint8_t *ro;			/* SD_RO_SIZE bytes; PROT_READ in programs */
 	uint8_t *rw;			/* SD_RW_SIZE bytes */
+	int rw_fd;			/* engine: its file, borrowed; -1 = not at hand */
 };
 
 /* Make the two memfds of segment @id and write their headers. Engine only.
@@ -21,7 +22,8 @@ struct shm_seg {
 int shm_seg_create(uint32_t id, uint32_t workers, int *ret_ro_fd, int *ret_rw_fd);
 
 /* Map; @engine: RO writable too. Checks magic, major and geometry: -EPROTO when they differ.
- * The fds may be closed afterwards. MAP_NORESERVE, MADV_DONTDUMP. */
+ * The fds may be closed afterwards; the engine's rw_fd is then to be set to -1. MAP_NORESERVE,
+ * MADV_DONTDUMP. */
 int shm_seg_map(int ro_fd, int rw_fd, bool engine, struct shm_seg *ret_seg);
 void shm_seg_unmap(struct shm_seg *seg);
 

@@ -89,25 +89,25 @@ static struct stack *owner_of(const struct slots *s, const struct sd_slot_e *e)
 
 typedef void (*slot_fn)(struct slots *s, uint32_t slot, struct sd_slot_e *e, struct sd_slot_p *p);
 
-static void range_walk(struct slots *s, uint32_t first, uint32_t end, slot_fn fn)
+static void visit(struct slots *s, uint32_t slot, slot_fn fn)
 {
-	for (uint32_t i = first; i < end; i++) {
-		struct sd_slot_e *e = shm_slot_e(s->map, i);
+	struct sd_slot_e *e = shm_slot_e(s->map, slot);
 
-		if (ld_acq(&e->gen))
-			fn(s, i, e, shm_slot_p(s->map, i));
-	}
+	if (ld_acq(&e->gen))
+		fn(s, slot, e, shm_slot_p(s->map, slot));
 }
 
 /* @fn for each slot in service. */
 static void slots_walk(struct slots *s, slot_fn fn)
 {
 	const struct seg_rec *rec = stack_seg_rec(s->st[0], s->seg);
-	uint32_t hi = rec->hi_pslot < SD_SLOTS_P ? rec->hi_pslot : SD_SLOTS_P - 1;
 	uint32_t end = ld_rlx(&rec->span.next_slot);
+	uint32_t i = 0;
 
-	range_walk(s, 1, hi + 1, fn);
-	range_walk(s, SD_SLOTS_P, end < SD_SLOTS ? end : SD_SLOTS, fn);
+	while ((i = app_pslot_next(s->st[0], s->seg, i + 1)) < SD_SLOTS_P)
+		visit(s, i, fn);
+	for (end = end < SD_SLOTS ? end : SD_SLOTS; i < end; i++)
+		visit(s, i, fn);
 }
 
 /* The object that @e names is not there: the socket's connection is over. */

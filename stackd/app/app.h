@@ -47,8 +47,11 @@ unsigned app_take_wakes(struct stack *st, struct app_wake *wakes, unsigned max);
 /* A new family: the segment is mapped already in st->segs[seg]. @who: pid, uid, gid, low_ports,
  * comm and fd_key are taken over; the rest is chosen here. Return: 0, -ENOSPC. */
 int app_attach(struct stack *st, uint16_t seg, const struct app_proc *who, uint32_t *ret_proc_rec);
-/* A child of @parent_rec: clones its open table. -ENOSPC, -ESRCH when the parent is gone. */
-int app_fork(struct stack *st, uint32_t parent_rec, uint32_t *ret_proc_rec);
+typedef void (*app_done_fn)(struct stack *st, void *arg);
+/* A child of @parent_rec: clones its open table. Return: 0; 1 = the table is large, @done is called
+ * once it is cloned, never from within; -ENOSPC, -ESRCH when the parent is gone. */
+int app_fork(struct stack *st, uint32_t parent_rec, uint32_t *ret_proc_rec, app_done_fn done,
+	     void *arg);
 /* All @cnt or none (-ENOSPC). They go with the process. */
 int app_mbox_alloc(struct stack *st, uint32_t proc_rec, uint32_t *mbox, unsigned cnt);
 /* The process died or left: undo its open table, close what was its alone, locks, claims,
@@ -68,6 +71,8 @@ struct app_proc *app_proc_at(struct stack *st, uint32_t proc_rec);
  * refers to the segment any more. */
 #define APP_LINGER_US	(120ull * 1000 * 1000)
 bool app_seg_drain(struct stack *st, uint16_t seg);
+/* The segment is gone: forget its marks in the arena. */
+void app_pslots_clear(struct stack *st, uint16_t seg);
 /* ---- adoption of what a killed engine left (app/adopt.c); one thread for all workers ----
  * In this order, tables of sock/, tcp/ and udp/ between procs and slots. */
 /* Processes: rings, indices, mailbox owners are set by app_adopt_mbox(). */

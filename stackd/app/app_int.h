@@ -51,13 +51,16 @@ struct app_seg {
 };
 
 /* Work of worker 0 that may be long: done in pieces, one after the other (undo.c). */
-enum app_job_kind { APP_JOB_UNDO = 0, APP_JOB_END };
+enum app_job_kind { APP_JOB_UNDO = 0, APP_JOB_CLONE, APP_JOB_END };
 struct app_job {
 	uint8_t kind;			/* enum app_job_kind */
 	uint8_t stage;
 	uint16_t seg;
-	uint32_t rec;			/* AR_PROC, UNDO only */
+	uint32_t rec;			/* AR_PROC of UNDO, of CLONE's child */
 	uint32_t pos, end;		/* within the stage */
+	uint32_t from;			/* CLONE: process index of the parent */
+	app_done_fn done;		/* CLONE, NULL = nobody waits */
+	void *arg;
 };
 
 struct app_state {
@@ -104,14 +107,39 @@ void app_proc_free(struct stack *st, uint32_t rec);
 /* Worker 0: no process of the segment is left; what it still has is closed (APP_JOB_END). */
 void app_family_end(struct stack *st, uint16_t seg);
 
+/* ---- walk.c: worker 0, adoption ---- */
+/* Entries of an open table looked at in one go; whole pages. */
+#define APP_FDS_PIECE	8192u
+/* Where the piece that begins at @fd ends, of a table of @len. */
+static inline uint32_t app_fds_stop(uint32_t fd, uint32_t len)
+{
+	uint32_t stop = (fd / APP_FDS_PIECE + 1) * APP_FDS_PIECE;
+
+	return stop < len ? stop : len;
+}
+/* The next entry in use, from @fd on. Return: it, or @stop, as app_fds_stop() has it. */
+uint32_t app_fd_next(const struct shm_seg *seg, uint32_t proc, uint32_t fd, uint32_t stop);
+/* The slot goes into service. @slot in [1, SD_SLOTS_P). */
+void app_pslot_mark(struct stack *st, uint16_t seg, uint32_t slot);
+/* Return: the next marked slot, @from or above; SD_SLOTS_P when there is none. */
+uint32_t app_pslot_next(struct stack *st, uint16_t seg, uint32_t from);
+/* All slots of a segment that may be in service, programs' and then the engine's, one after the
+ * other from @slot = 0 on, below app_slots_end(). Marks of slots that are not in service any more
+ * are taken back on the way. */
+uint32_t app_slot_after(struct stack *st, uint16_t seg, uint32_t slot);
+uint32_t app_slots_end(struct stack *st, uint16_t seg);
+
 /* ---- undo.c: worker 0 ---- */
 static inline uint32_t app_jobs_max(const struct stack *st)
 {
-	return st->arena->hdr->reg[AR_PROC].cnt + STACK_MAX_SEGS;
+	return 2 * st->arena->hdr->reg[AR_PROC].cnt + STACK_MAX_SEGS;
 }
 void app_job_add(struct stack *st, struct app_job job);
 /* A piece of the oldest job. Return: steps done. */
 unsigned app_job_poll(struct stack *st);
+/* Clone an open table. Return: true = done; false = it goes on as a job, @j's done() will tell. The
+ * parent's death comes behind it in the queue. */
+bool app_clone(struct stack *st, struct app_job *j);
 
 /* ---- sweep.c: worker 0 ---- */
 int app_sweep_init(struct stack *st);

@@ -29,7 +29,6 @@ static void answer(struct stack *st, const struct sock_cmd *c, int err)
 /* A program's slot goes into service. -EPROTO: no honest shim asks this. */
 static int slot_attach(struct stack *st, const struct sock_cmd *c)
 {
-	struct seg_rec *rec = stack_seg_rec(st, c->id.seg);
 	struct shm_seg *seg = stack_seg(st, c->id.seg);
 	struct sd_slot_e *e = seg ? shm_slot_e(seg, c->id.slot) : NULL;
 	const struct sock_ops *ops;
@@ -51,8 +50,7 @@ static int slot_attach(struct stack *st, const struct sock_cmd *c)
 		.tx_limit = sock_buf_limit(o.sndbuf), .rx_limit = sock_buf_limit(o.rcvbuf),
 		.type = ops->type, .proto = ops->proto,
 	};
-	if (c->id.slot > rec->hi_pslot)
-		rec->hi_pslot = c->id.slot;
+	app_pslot_mark(st, c->id.seg, c->id.slot);
 	sock_slot_count(st, c->id.seg, 1);
 	st_rel(&e->gen, c->id.gen);	/* pairs with ld_acq in programs and sock_slot_e() */
 	return 0;

@@ -159,9 +159,10 @@ int app_attach(struct stack *st, uint16_t seg, const struct app_proc *who, uint3
 	return err;
 }
 
-int app_fork(struct stack *st, uint32_t parent_rec, uint32_t *ret_rec)
+int app_fork(struct stack *st, uint32_t parent_rec, uint32_t *ret_rec, app_done_fn done, void *arg)
 {
 	struct app_proc *parent = app_proc_at(st, parent_rec), *p;
+	struct app_job clone = { .kind = APP_JOB_CLONE, .done = done, .arg = arg };
 	struct app_proc who;
 	int err;
 
@@ -176,10 +177,11 @@ int app_fork(struct stack *st, uint32_t parent_rec, uint32_t *ret_rec)
 	if (err)
 		return err;
 	p = app_proc_at(st, *ret_rec);
-	shm_opentab_clone(&st->segs[p->seg], parent->idx, p->idx);
-	st->app->segs[p->seg].forks++;
+	clone.seg = p->seg;
+	clone.rec = *ret_rec;
+	clone.from = parent->idx;
 	app_tell_all(st, SMSG_PROC_ADD, p, *ret_rec);
-	return 0;
+	return app_clone(st, &clone) ? 0 : 1;
 }
 
 int app_mbox_alloc(struct stack *st, uint32_t rec, uint32_t *mbox, unsigned cnt)

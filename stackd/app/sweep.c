@@ -110,11 +110,19 @@ static bool tables_piece(struct stack *st)
 	struct app_seg *s = &st->app->segs[w->seg];
 
 	for (unsigned n = 0; n < SWEEP_PIECE && w->proc < SD_MAX_PROCS; n++) {
-		struct sd_proc *sp = shm_proc(&st->segs[w->seg], w->proc);
+		struct shm_seg *seg = &st->segs[w->seg];
+		struct sd_proc *sp = shm_proc(seg, w->proc);
+		uint32_t end = bit_get(s->used, w->proc) ? (uint32_t)shm_opentab_len(sp) : 0, stop;
 
-		if (!bit_get(s->used, w->proc) || w->pos >= (uint32_t)shm_opentab_len(sp)) {
+		if (w->pos >= end) {
 			w->proc++;
 			w->pos = 0;
+			continue;
+		}
+		stop = app_fds_stop(w->pos, end);
+		w->pos = app_fd_next(seg, w->proc, w->pos, stop);
+		if (w->pos >= stop) {
+			n += SWEEP_PIECE / 4;	/* so many empty ones */
 			continue;
 		}
 		sd_ofd o = shm_ofd_get(sp, (int)w->pos++);
@@ -174,22 +182,17 @@ static void slot_look(struct stack *st, uint32_t slot)
 		cas_sc(&sp->refs, &now.refs, now.cnt);
 }
 
-/* Slots 1 to hi_pslot, then the engine's. */
+/* The programs' slots, then the engine's. */
 static bool slots_piece(struct stack *st)
 {
 	struct app_sweep *w = st->app->sweep;
-	struct shm_epool *pool = &st->epools[w->seg];
-	uint32_t end = pool->span ? ld_acq(&pool->span->next_slot) : 0;
+	uint32_t end = app_slots_end(st, w->seg);
 
-	end = end < SD_SLOTS ? end : SD_SLOTS;
 	for (unsigned n = 0; n < SWEEP_PIECE / 8; n++) {
-		if (w->pos > stack_seg_rec(st, w->seg)->hi_pslot && w->pos < SD_SLOTS_P)
-			w->pos = SD_SLOTS_P;
-		if (w->pos >= SD_SLOTS_P && w->pos >= end)
+		w->pos = app_slot_after(st, w->seg, w->pos);
+		if (w->pos >= end)
 			return true;
-		if (w->pos)
-			slot_look(st, w->pos);
-		w->pos++;
+		slot_look(st, w->pos);
 	}
 	return false;
 }

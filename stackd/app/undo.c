@@ -11,7 +11,11 @@
  * a socket of the same family; a leak ends with the family, or by sweep.c.
  * Threads: worker 0, after all workers have stopped taking the process's commands
  */
+#include <sys/mman.h>
+
 #include "stackd/app/app_int.h"
+
+static_assert(SD_MBOX_STRIDE % SD_PAGE == 0 && SD_RW_MBOXES % SD_PAGE == 0, "whole pages");
 
 /* Clear subscriptions to mailboxes of process @proc. Return: how many. */
 static unsigned subs_clear(const struct app_seg *s, sd_sub *subs, unsigned cnt, uint32_t proc)
@@ -55,40 +59,33 @@ static void slot_release(struct stack *st, const struct app_proc *p, uint32_t sl
 			  SD_EV_IN | SD_EV_OUT);
 }
 
-static void mboxes_free(struct stack *st, const struct app_proc *p)
+/* The memory goes back to the kernel, bits and all: a million of them may be set. A sibling that
+ * posts meanwhile leaves a bit for the next owner, who looks once for nothing. */
+static void mbox_free(struct stack *st, const struct app_proc *p, uint32_t i)
 {
-	struct app_seg *s = &st->app->segs[p->seg];
 	struct shm_seg *seg = &st->segs[p->seg];
-	uint32_t bits[64];
+	struct sd_mbox *mb = shm_mbox(seg, i);
 
-	for (uint32_t i = 1; i < SD_MAX_MBOXES; i++) {
-		struct sd_mbox *mb = shm_mbox(seg, i);
-
-		if (s->mbox_owner[i] != p->idx + 1)
-			continue;
-		xchg_sc(&mb->sleeping, SD_MBOX_AWAKE);
-		/* bounded: siblings may go on posting */
-		for (unsigned n = 0; n < SD_MBOX_BITS / 64; n++)
-			if (shm_mbox_take(mb, bits, 64) < 64)
-				break;
-		s->mbox_owner[i] = 0;
-		and_sc(&shm_rw_hdr(seg)->mbox_used[i / 64], ~(1ull << i % 64));
-	}
+	xchg_sc(&mb->sleeping, SD_MBOX_AWAKE);
+	(void)madvise(mb, SD_MBOX_STRIDE, MADV_REMOVE);
+	st->app->segs[p->seg].mbox_owner[i] = 0;
+	and_sc(&shm_rw_hdr(seg)->mbox_used[i / 64], ~(1ull << i % 64));
 }
 
 /* ---- jobs ---- */
 
 #define JOB_PIECE	256u		/* entries or slots of one poll: each may send a message */
+#define MBOX_PIECE	16u		/* mailboxes: each a system call */
+#define CLONE_PIECES	16u		/* of a forked child's table before others have their turn */
 
-enum { UNDO_CONNS = 0, UNDO_LISTENERS };
-enum { END_PROGRAM_SLOTS = 0, END_ENGINE_SLOTS };
+enum { UNDO_CONNS = 0, UNDO_LISTENERS, UNDO_MBOXES };
 
 void app_job_add(struct stack *st, struct app_job job)
 {
 	struct app_state *a = st->app;
 	uint32_t max = app_jobs_max(st);
 
-	ASSERT(a->job_cnt < max);	/* one of each record and segment at most */
+	ASSERT(a->job_cnt < max);	/* two of each record, one of each segment at most */
 	a->jobs[(a->job_head + a->job_cnt++) % max] = job;
 }
 
@@ -110,28 +107,99 @@ static void undo_entry(struct stack *st, const struct app_proc *p, int fd, unsig
 		app_close_slot(st, id);
 }
 
+/* A piece of an open table: @fn for each entry. Return: true at the end of the table. */
+static bool table_piece(struct stack *st, struct app_job *j, uint32_t proc,
+			void (*fn)(struct stack *st, struct app_job *j, uint32_t fd))
+{
+	const struct shm_seg *seg = &st->segs[j->seg];
+	uint32_t stop;
+
+	if (!j->pos)
+		j->end = (uint32_t)shm_opentab_len(shm_proc(seg, proc));
+	stop = app_fds_stop(j->pos, j->end);
+	for (unsigned n = 0; n < JOB_PIECE && j->pos < stop; n++) {
+		j->pos = app_fd_next(seg, proc, j->pos, stop);
+		if (j->pos < stop)
+			fn(st, j, j->pos++);
+	}
+	return j->pos >= j->end;
+}
+
+static void undo_one(struct stack *st, struct app_job *j, uint32_t fd)
+{
+	undo_entry(st, app_proc_at(st, j->rec), (int)fd, j->stage);
+}
+
+/* Return: true when none is left. */
+static bool mboxes_piece(struct stack *st, struct app_job *j, const struct app_proc *p)
+{
+	for (unsigned n = 0; n < MBOX_PIECE && j->pos < SD_MAX_MBOXES; j->pos++) {
+		if (st->app->segs[j->seg].mbox_owner[j->pos] != p->idx + 1)
+			continue;
+		mbox_free(st, p, j->pos);
+		n++;
+	}
+	return j->pos == SD_MAX_MBOXES;
+}
+
 static bool undo_piece(struct stack *st, struct app_job *j)
 {
 	struct app_proc *p = app_proc_at(st, j->rec);
 	struct sd_proc *sp = shm_proc(&st->segs[p->seg], p->idx);
+	bool end = j->stage == UNDO_MBOXES ? mboxes_piece(st, j, p) :
+		   table_piece(st, j, p->idx, undo_one);
 
-	if (!j->pos)
-		j->end = (uint32_t)shm_opentab_len(sp);
-	for (unsigned n = 0; n < JOB_PIECE && j->pos < j->end; n++)
-		undo_entry(st, p, (int)j->pos++, j->stage);
-	if (j->pos < j->end)
+	if (!end)
 		return false;
 	j->pos = 0;
-	if (j->stage++ == UNDO_CONNS) {
+	switch (j->stage++) {
+	case UNDO_CONNS:
 		app_tell_all(st, SMSG_PROC_REAP, p, j->rec);
 		return false;
+	case UNDO_LISTENERS:
+		st_rlx(&sp->hi_fd, 0);
+		shm_magazine_reap(&st->segs[p->seg], sp);
+		return false;
 	}
-	st_rlx(&sp->hi_fd, 0);
-	shm_magazine_reap(&st->segs[p->seg], sp);
-	mboxes_free(st, p);
 	app_proc_free(st, j->rec);
 	return true;
 }
+
+/* ---- fork ---- */
+
+static void clone_one(struct stack *st, struct app_job *j, uint32_t fd)
+{
+	const struct shm_seg *seg = &st->segs[j->seg];
+
+	shm_opentab_clone_one(seg, j->from, app_proc_at(st, j->rec)->idx, (int)fd);
+}
+
+static bool clone_piece(struct stack *st, struct app_job *j)
+{
+	if (!table_piece(st, j, j->from, clone_one))
+		return false;
+	st->app->segs[j->seg].forks++;	/* a sweep that began meanwhile saw half of it */
+	if (j->done)
+		j->done(st, j->arg);
+	return true;
+}
+
+/* An ordinary table is done here and now. */
+bool app_clone(struct stack *st, struct app_job *j)
+{
+	app_done_fn done = j->done;
+
+	st->app->segs[j->seg].forks++;
+	j->done = NULL;
+	for (unsigned n = 0; n < CLONE_PIECES; n++)
+		if (clone_piece(st, j))
+			return true;
+	j->done = done;
+	app_job_add(st, *j);
+	return false;
+}
+
+/* ---- the end ---- */
 
 /* No process of the family is left: close what is still in service. By messages, also here: a
  * listener that was closed just before resets what waits in its queue first. */
@@ -148,24 +216,17 @@ static void end_slot(struct stack *st, uint16_t seg, uint32_t slot)
 static bool end_piece(struct stack *st, struct app_job *j)
 {
 	struct app_seg *s = &st->app->segs[j->seg];
-	struct shm_epool *pool = &st->epools[j->seg];
-	uint32_t hi = stack_seg_rec(st, j->seg)->hi_pslot;
-	uint32_t made = pool->span ? ld_acq(&pool->span->next_slot) : 0;
+	uint32_t end = app_slots_end(st, j->seg);
 
-	if (!j->pos) {
-		j->pos = j->stage == END_PROGRAM_SLOTS ? 1 : SD_SLOTS_P;
-		j->end = j->stage == END_PROGRAM_SLOTS ? hi + 1 :
-			 made < SD_SLOTS ? made : SD_SLOTS;
+	for (unsigned n = 0; n < JOB_PIECE; n++) {
+		j->pos = app_slot_after(st, j->seg, j->pos);
+		if (j->pos >= end) {
+			s->ending = 0;
+			return true;
+		}
+		end_slot(st, j->seg, j->pos);
 	}
-	for (unsigned n = 0; n < JOB_PIECE && j->pos < j->end; n++)
-		end_slot(st, j->seg, j->pos++);
-	if (j->pos < j->end)
-		return false;
-	j->pos = 0;
-	if (j->stage++ == END_PROGRAM_SLOTS)
-		return false;
-	s->ending = 0;
-	return true;
+	return false;
 }
 
 unsigned app_job_poll(struct stack *st)
@@ -176,7 +237,8 @@ unsigned app_job_poll(struct stack *st)
 
 	if (!a->job_cnt)
 		return 0;
-	done = j->kind == APP_JOB_UNDO ? undo_piece(st, j) : end_piece(st, j);
+	done = j->kind == APP_JOB_UNDO ? undo_piece(st, j) :
+	       j->kind == APP_JOB_CLONE ? clone_piece(st, j) : end_piece(st, j);
 	if (done) {
 		a->job_head = (a->job_head + 1) % app_jobs_max(st);
 		a->job_cnt--;

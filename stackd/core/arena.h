@@ -25,6 +25,7 @@ enum arena_region {
 	AR_NEIGH,			/* struct neigh_rec (link/) */
 	AR_ROUTE,			/* struct ip_route (ip/) */
 	AR_SEG,				/* struct seg_rec (core/stack.h): segments, by number */
+	AR_PSLOTS,			/* struct seg_pslots (core/stack.h), by segment number */
 	AR_PROC,			/* struct proc_rec (app/): attached programs */
 	AR_ENGINE,			/* struct engine_rec (engine/): one, index 1 */
 	AR_SYSCTL,			/* struct sysctl (core/sysctl.h): one, index 1 */

@@ -55,8 +55,14 @@ enum obj_kind {
 /* AR_SEG, by segment number: what the slots and pools of a segment are rebuilt from. */
 struct seg_rec {
 	uint32_t live;
-	uint32_t hi_pslot;		/* highest program slot ever in service; worker 0 */
+	uint32_t rsv;
 	struct shm_espan span;		/* the workers' pools borrow it */
+};
+
+/* AR_PSLOTS, by segment number: program slots that may be in service (app/pslots.c). */
+struct seg_pslots {
+	uint64_t sum[SD_SLOTS_P / 64 / 64];	/* which words of used[] may have a bit */
+	uint64_t used[SD_SLOTS_P / 64];
 };
 
 /* A socket as the engine names it; all of it checked against the object before use. */

@@ -65,6 +65,7 @@ int seg_show(struct engine *eng, uint16_t id, const struct shm_seg *s, const str
 		return r;
 	eng->segs[id].ro = s->ro;
 	eng->segs[id].rw = s->rw;
+	eng->segs[id].rw_fd = c->rw_fd;
 	rec_of(eng, id)->live = 1;
 	st_rel(&eng->segs[id].id, id);
 	eng->ctl->seg[id] = *c;
@@ -138,6 +139,7 @@ static void seg_gone(struct engine *eng, void *arg)
 	munmap(eng->mbox_fd[e->seg], SEG_MBOX_SIZE);
 	eng->mbox_fd[e->seg] = NULL;
 	shm_seg_unmap(s);
+	app_pslots_clear(&eng->w[0]->st, e->seg);
 	*rec_of(eng, e->seg) = (struct seg_rec){ 0 };
 	*s = (struct shm_seg){ 0 };
 	close(eng->ctl->seg[e->seg].rw_fd);

@@ -20,7 +20,7 @@
 
 struct grant {
 	struct deposit dep[3];
-	uint32_t waits;			/* deposits not answered yet */
+	uint32_t waits;			/* deposits not answered yet; a clone that goes on */
 	int err;
 	uint32_t idx, gen;		/* who asked */
 	uint32_t type;			/* CTL_HELLO_R, CTL_FORK_R, CTL_REATTACH_R, CTL_MBOX_R */
@@ -129,6 +129,15 @@ static void deposited(struct engine *eng, struct deposit *d, int err, int ro_fd)
 		close_fd(ro_fd);
 	if (--g->waits == 0)
 		grant_done(eng, g);
+}
+
+/* A large open table is cloned. */
+static void cloned(struct stack *st, void *arg)
+{
+	struct grant *g = arg;
+
+	if (--g->waits == 0)
+		grant_done(((struct worker *)st->up_arg)->eng, g);
 }
 
 static int deposit(struct engine *eng, struct grant *g, unsigned nr, uint64_t key, uint32_t kind,
@@ -361,9 +370,10 @@ static int make_child(struct engine *eng, struct grant *g, const struct conn *pa
 	s = g->ses = session_new(eng, &eng->ctl->conn[g->ses_idx]);
 	if (!s)
 		return -ENOMEM;
-	r = app_fork(&eng->w[0]->st, ps->proc, &s->proc);
-	if (r)
+	r = app_fork(&eng->w[0]->st, ps->proc, &s->proc, cloned, g);
+	if (r < 0)
 		return r;
+	g->waits += (uint32_t)r;
 	s->seg = ps->seg;
 	eng->ctl->seg[s->seg].sessions++;
 	cred.proc = s->proc;

@@ -28,6 +28,7 @@ int rooms_arena(struct engine *eng, uint64_t id)
 		[AR_NEIGH] = { sizeof(struct neigh_rec), NEIGH_MAX },
 		[AR_ROUTE] = { sizeof(struct sd_route), SD_MAX_ROUTES },
 		[AR_SEG] = { sizeof(struct seg_rec), STACK_MAX_SEGS },
+		[AR_PSLOTS] = { sizeof(struct seg_pslots), STACK_MAX_SEGS },
 		[AR_PROC] = { sizeof(struct app_proc), PROCS },
 		[AR_ENGINE] = { sizeof(struct engine_rec), 2 },
 		[AR_SYSCTL] = { sizeof(struct sysctl), 2 },

@@ -176,7 +176,7 @@ def hostile_run(seconds, workers):
         py = d.stackrun([PY, "-m", "http.server", "--bind", stk.STACK, "--directory", d.dir, "8124"])
         stk.wait_port(stk.STACK, 8124)
         base = control_sockets(d)
-        bad = [d.start([os.path.join(stk.PLAIN, "tests", "hostile"), d.run_dir, s, str(seconds)])
+        bad = [d.start([os.path.join(stk.TESTS, "hostile"), d.run_dir, s, str(seconds)])
                for s in seeds]
         rounds = 0
         while any(b.poll() is None for b in bad):

@@ -14,7 +14,7 @@ DEAD = "192.0.2.77"                         # on the TAP's network, and nobody's
 
 def compare(d, name, args=()):
     """The program's lines on both stacks are equal; what it used is given back."""
-    prog = os.path.join(stk.PLAIN, "tests", name)
+    prog = os.path.join(stk.TESTS, name)
     kernel = d.run([prog, stk.KERNEL, DEAD, *args]).decode().splitlines()
     ours = d.run([prog, stk.STACK, DEAD, *args], on_stack=True).decode().splitlines()
     diff = list(difflib.unified_diff(kernel, ours, "kernel", "stackd", lineterm="", n=0))

@@ -8,7 +8,7 @@ import threading
 
 import stk
 
-PROG = os.path.join(stk.PLAIN, "tests", "forksrv")
+PROG = os.path.join(stk.TESTS, "forksrv")
 PERIOD = 65521
 
 

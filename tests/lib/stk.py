@@ -27,6 +27,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 BUILD = os.environ.get("STK_BUILD", os.path.join(ROOT, "build"))
 # The shim is always the plain build: a sanitized one cannot be preloaded into plain programs.
 PLAIN = os.path.join(ROOT, "build")
+TESTS = os.path.join(PLAIN, "tests")        # programs of the tests' own
 STACK = "192.0.2.2"
 KERNEL = "192.0.2.1"
 HANG = 10                                   # seconds: nothing local may take longer to answer

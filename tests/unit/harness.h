@@ -81,6 +81,7 @@ static inline struct hx *hx_init(unsigned workers)
 	defs[AR_NEIGH] = (struct arena_region_def){ sizeof(struct neigh_rec), NEIGH_MAX };
 	defs[AR_SYSCTL] = (struct arena_region_def){ sizeof(struct sysctl), 2 };
 	defs[AR_SEG] = (struct arena_region_def){ sizeof(struct seg_rec), STACK_MAX_SEGS };
+	defs[AR_PSLOTS] = (struct arena_region_def){ sizeof(struct seg_pslots), STACK_MAX_SEGS };
 	cr_assert_eq(arena_create(workers, defs, 1, &h->arena), 0);
 	h->workers = workers;
 	h->now_us = 1000000000;

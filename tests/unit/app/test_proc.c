@@ -433,13 +433,13 @@ Test(proc, limits)
 	cr_assert_eq(app_mbox_alloc(&sx.h->st[0], p.rec, mbox, SD_MAX_MBOXES), -ENOSPC);
 	for (unsigned i = 1; i < SD_MAX_PROCS; i++)
 		kids[i] = ax_fork(&p);
-	cr_assert_eq(app_fork(&sx.h->st[0], p.rec, &rec), -ENOSPC);
+	cr_assert_eq(app_fork(&sx.h->st[0], p.rec, &rec, NULL, NULL), -ENOSPC);
 	for (unsigned i = 1; i < SD_MAX_PROCS; i++)
 		ax_detach(&kids[i]);
 	ax_run();
 	cr_assert_eq(app_mbox_alloc(&sx.h->st[0], p.rec, mbox, SD_MAX_MBOXES - 2), 0);
 	cr_assert_eq(app_mbox_alloc(&sx.h->st[0], kids[1].rec, mbox, 1), -ESRCH);
-	cr_assert_eq(app_fork(&sx.h->st[0], kids[1].rec, &rec), -ESRCH);
+	cr_assert_eq(app_fork(&sx.h->st[0], kids[1].rec, &rec, NULL, NULL), -ESRCH);
 	ax_detach(&p);
 	ax_drain();
 	ax_fini();

@@ -66,6 +66,7 @@ static inline void sx_arena(struct hx *h)
 	defs[AR_NEIGH] = (struct arena_region_def){ sizeof(struct neigh_rec), NEIGH_MAX };
 	defs[AR_SYSCTL] = (struct arena_region_def){ sizeof(struct sysctl), 2 };
 	defs[AR_SEG] = (struct arena_region_def){ sizeof(struct seg_rec), STACK_MAX_SEGS };
+	defs[AR_PSLOTS] = (struct arena_region_def){ sizeof(struct seg_pslots), STACK_MAX_SEGS };
 	defs[AR_BOUND] = (struct arena_region_def){ sizeof(struct sock_bound), 1u << 20 };
 	defs[AR_LISTENER] = (struct arena_region_def){ sizeof(struct sock_listener), 4096 };
 	defs[AR_TCB] = (struct arena_region_def){ tcp_tcb_size(), 1u << 20 };
@@ -83,8 +84,7 @@ static inline void sx_segment(uint32_t id)
 
 	cr_assert_eq(shm_seg_create(id, sx.h->workers, &ro, &rw), 0);
 	cr_assert_eq(shm_seg_map(ro, rw, true, &seg), 0);
-	close(ro);
-	close(rw);
+	close(ro);			/* rw stays: the engine keeps it, too */
 	sx.segs[id] = seg;
 	rec->live = 1;
 	shm_espan_init(&rec->span);
@@ -159,6 +159,7 @@ static inline void sx_fini(void)
 		shm_epool_fini(&sx.epools[w][SX_SEG]);
 		free(sx.epools[w]);
 	}
+	close(sx.segs[SX_SEG].rw_fd);
 	shm_seg_unmap(&sx.segs[SX_SEG]);
 	free(sx.segs);
 	hx_fini(sx.h);
