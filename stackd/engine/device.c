@@ -69,6 +69,9 @@ int device_worker(struct worker *w)
 	if (r)
 		return r;
 	w->st.nic = w->queue;
+	if (w->queue->ops->ring_attach)
+		w->ring_frames = !w->queue->ops->ring_attach(w->queue, &w->st, &w->ring,
+							     RING_DATA(RING_FRAMES, 0, 0));
 	w->dev_fd = w->queue->ops->rx_fd(w->queue);
 	return d->impair[0] ? impair(w, d->impair) : 0;
 }

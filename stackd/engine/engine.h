@@ -26,6 +26,7 @@ enum ring_kind {
 	RING_NONE = 0,			/* nothing to do but to have woken up */
 	RING_WAKE,			/* another worker's wake-up */
 	RING_DEVICE,
+	RING_FRAMES,			/* the device's own: nic_ops.ring_done */
 	RING_DOORBELL,			/* of process record `arg` */
 	RING_CHAN,			/* supervisor channel (worker 0) */
 	RING_CONN,			/* control connection `arg` (worker 0) */
@@ -49,6 +50,7 @@ struct worker {
 	struct wake_batch wake;
 	int wake_fd;			/* eventfd; others write it when this worker sleeps */
 	int dev_fd;			/* readable when the device has something, -1 = none */
+	bool ring_frames;		/* its frames go through the ring */
 	struct nic *queue;		/* the driver's own, NULL = none; st.nic may be around it */
 	uint64_t wake_workers;		/* bit per worker that got messages in this loop */
 	int cpu;			/* pinned to, -1 = not */

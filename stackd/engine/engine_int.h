@@ -6,9 +6,11 @@
 #include "stackd/engine/engine.h"
 
 /* ---- ring.c ---- */
-/* A ring that can do nothing yet, then restricted to what the engine needs, then started. Own
- * thread; before seccomp. Return: 0 or -errno. */
+/* A ring that can do nothing yet, for rooms to register with; own thread, before seccomp.
+ * Return: 0 or -errno. */
 int ring_open(struct worker *w);
+/* Restrict it to what the engine needs, then start it. Return: 0 or -errno. */
+int ring_start(struct worker *w);
 /* Wake another worker with the next submission. */
 void ring_wake(struct worker *w, int fd);
 /* Hand queued entries to the kernel. */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* engine/ring.c - one io_uring per worker: the only place where it waits
  * seccomp does not see what a ring does, so the ring is created disabled, gets a list of operations
- * (poll, poll removal, write: no way to open or connect anything), and only then starts; after that
- * io_uring_setup and io_uring_register are denied.
+ * (poll, poll removal, write, and read for a device's frames: no way to open or connect anything),
+ * and only then starts; after that io_uring_setup and io_uring_register are denied.
  * Readiness comes by multishot polls: one entry for the life of an fd, one completion per edge.
  * Nothing is read from doorbells and wake-up eventfds: an edge is the message, and their counters
  * may grow. DEFER_TASKRUN: completions are made when this thread asks for them, never in between.
@@ -19,7 +19,8 @@
 
 #define RING_ENTRIES	256u
 #define RING_CQ_ENTRIES	8192u		/* each watched fd can complete at once */
-#define RING_BATCH	64u
+#define RING_BATCH	128u
+#define OP_READ_MULTISHOT 49		/* newer than Debian 12's headers */
 
 /* Debian's liburing 2.3 declares its wrappers for these two, but does not export them. */
 static int ring_register(struct io_uring *ring, unsigned op, const void *arg, unsigned cnt)
@@ -27,21 +28,25 @@ static int ring_register(struct io_uring *ring, unsigned op, const void *arg, un
 	return syscall(SYS_io_uring_register, ring->ring_fd, op, arg, cnt) < 0 ? -errno : 0;
 }
 
-static int restrict_ring(struct io_uring *ring)
+/* @frames: the device's operations too, which an older kernel does not know. */
+static int restrict_ring(struct io_uring *ring, bool frames)
 {
 	static const unsigned ops[] = { IORING_OP_NOP, IORING_OP_POLL_ADD, IORING_OP_POLL_REMOVE,
-					IORING_OP_WRITE };
-	enum { OPS = sizeof(ops) / sizeof(ops[0]) };
+					IORING_OP_WRITE, IORING_OP_WRITEV, OP_READ_MULTISHOT };
+	enum { OPS = sizeof(ops) / sizeof(ops[0]), DEVICE_OPS = 2 };
+	unsigned cnt = frames ? OPS : OPS - DEVICE_OPS;
 	struct io_uring_restriction res[OPS + 1];
 
 	memset(res, 0, sizeof(res));
-	for (unsigned i = 0; i < OPS; i++) {
+	for (unsigned i = 0; i < cnt; i++) {
 		res[i].opcode = IORING_RESTRICTION_SQE_OP;
 		res[i].sqe_op = (uint8_t)ops[i];
 	}
-	res[OPS].opcode = IORING_RESTRICTION_SQE_FLAGS_ALLOWED;
-	res[OPS].sqe_flags = IOSQE_CQE_SKIP_SUCCESS;
-	return ring_register(ring, IORING_REGISTER_RESTRICTIONS, res, OPS + 1);
+	res[cnt].opcode = IORING_RESTRICTION_SQE_FLAGS_ALLOWED;
+	res[cnt].sqe_flags = IOSQE_CQE_SKIP_SUCCESS;
+	if (frames)
+		res[cnt].sqe_flags |= IOSQE_FIXED_FILE | IOSQE_BUFFER_SELECT;
+	return ring_register(ring, IORING_REGISTER_RESTRICTIONS, res, cnt + 1);
 }
 
 int ring_open(struct worker *w)
@@ -53,15 +58,16 @@ int ring_open(struct worker *w)
 			 IORING_SETUP_SUBMIT_ALL,
 		.cq_entries = RING_CQ_ENTRIES,
 	};
-	int r = io_uring_queue_init_params(RING_ENTRIES, &w->ring, &p);
 
-	if (r)
-		return r;
-	r = restrict_ring(&w->ring);
+	return io_uring_queue_init_params(RING_ENTRIES, &w->ring, &p);
+}
+
+int ring_start(struct worker *w)
+{
+	int r = restrict_ring(&w->ring, w->ring_frames);
+
 	if (!r)
 		r = ring_register(&w->ring, IORING_REGISTER_ENABLE_RINGS, NULL, 0);
-	if (r)
-		io_uring_queue_exit(&w->ring);
 	return r;
 }
 
@@ -164,6 +170,9 @@ static void one_completion(struct worker *w, const struct io_uring_cqe *cqe)
 	case RING_DEVICE:
 		w->queue->irqs++;
 		again(w, cqe);
+		return;
+	case RING_FRAMES:
+		w->queue->ops->ring_done(w->queue, &w->st, d, cqe->res, cqe->flags);
 		return;
 	case RING_DOORBELL:
 		snmp_inc(&w->st, SNMP_App_Doorbells);

@@ -161,6 +161,8 @@ int worker_init(struct worker *w)
 		r = ring_open(w);
 	if (!r)
 		r = rooms_init(w);
+	if (!r)
+		r = ring_start(w);
 	if (r)
 		return r;
 	xcall_init(w);

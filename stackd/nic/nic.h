@@ -40,6 +40,7 @@
 
 struct nic;
 struct nic_dev;
+struct io_uring;
 
 /* For counters under the driver's own names (`ethtool -S`). */
 typedef void (*nic_counter_fn)(void *arg, const char *name, uint64_t value);
@@ -70,6 +71,13 @@ struct nic_ops {
 	 * drops (DEV_TX_FULL) until start(). */
 	void (*stop)(struct nic *nic, struct stack *st);
 	void (*counters)(const struct nic *nic, nic_counter_fn fn, void *arg);
+	/* Frames come and go by the worker's io_uring, which is not enabled yet: register what is
+	 * needed. What is submitted carries @tag, with the low 24 bits as the device likes. rx_fd
+	 * is -1 then. Return: 0, or -errno: the device goes on with system calls of its own. */
+	int (*ring_attach)(struct nic *nic, struct stack *st, struct io_uring *ring, uint64_t tag);
+	/* A completion with the tag. */
+	void (*ring_done)(struct nic *nic, struct stack *st, uint64_t data, int res,
+			  uint32_t flags);
 };
 
 struct nic {

@@ -20,7 +20,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "stackd/nic/nic.h"
+#include "stackd/nic/tap_ring.h"
 #include "stackd/nic/vnet.h"
 
 #define SMALL_ROOM	(PKT_SMALL - PKT_HEADROOM)
@@ -29,6 +29,7 @@
 struct vnet_nic {
 	struct nic nic;
 	int fd;
+	struct tap_ring *ring;		/* NULL: system calls of our own */
 	bool sock;			/* a packet socket */
 	bool big_next;			/* the newest frame was big: the next one probably is */
 };
@@ -166,6 +167,8 @@ static unsigned vnet_rx(struct nic *nic, struct stack *st, struct pkt **pkts, un
 	struct rx_bufs b = { 0 };
 	unsigned cnt = 0;
 
+	if (t->ring)
+		return tap_ring_rx(t->ring, st, pkts, max);
 	/* Dropped frames use up the budget too: a flood of them must not hold the loop. */
 	for (unsigned i = 0; i < max; i++) {
 		struct pkt *p;
@@ -208,6 +211,10 @@ static void vnet_tx(struct nic *nic, struct stack *st, struct pkt **pkts, unsign
 {
 	struct vnet_nic *t = nic->priv;
 
+	if (t->ring) {
+		tap_ring_tx(t->ring, st, pkts, cnt);
+		return;
+	}
 	for (unsigned i = 0; i < cnt; i++) {
 		struct pkt *p = pkts[i];
 		int rc = tx_one(t, p);
@@ -231,19 +238,42 @@ static int vnet_rx_fd(struct nic *nic)
 {
 	struct vnet_nic *t = nic->priv;
 
-	return t->fd;
+	return t->ring ? -1 : t->fd;
+}
+
+static uint64_t tap_next_us(struct nic *nic)
+{
+	struct vnet_nic *t = nic->priv;
+
+	return t->ring ? tap_ring_next_us(t->ring) : UINT64_MAX;
+}
+
+static int tap_attach(struct nic *nic, struct stack *st, struct io_uring *ring, uint64_t tag)
+{
+	struct vnet_nic *t = nic->priv;
+
+	return tap_ring_open(t->fd, nic, st, ring, tag, &t->ring);
+}
+
+static void tap_done(struct nic *nic, struct stack *st, uint64_t data, int res, uint32_t flags)
+{
+	struct vnet_nic *t = nic->priv;
+
+	tap_ring_done(t->ring, st, data, res, flags);
 }
 
 static void vnet_close(struct nic *nic)
 {
 	struct vnet_nic *t = nic->priv;
 
+	tap_ring_close(t->ring);
 	close(t->fd);
 	free(t);
 }
 
 static const struct nic_ops tap_ops = {
 	.name = "tap", .rx = vnet_rx, .tx = vnet_tx, .rx_fd = vnet_rx_fd, .close = vnet_close,
+	.next_us = tap_next_us, .ring_attach = tap_attach, .ring_done = tap_done,
 };
 
 static const struct nic_ops packet_ops = {
