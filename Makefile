@@ -21,7 +21,7 @@ ENGINE_ROOMS := stackd/app stackd/engine stackd/supervisor stackd/ctl
 src = $(foreach d,$(1),$(wildcard $(d)/*.c) $(wildcard $(d)/*/*.c))
 obj = $(patsubst %.c,$(B)/obj/%.o,$(1))
 
-CORE_SRC   := $(call src,$(CORE_ROOMS))
+CORE_SRC   := $(filter-out %.bpf.c,$(call src,$(CORE_ROOMS)))
 ENGINE_SRC := $(call src,$(ENGINE_ROOMS))
 PRELOAD_SRC := $(wildcard preload/*.c shm/*.c)
 CTL_SRC    := $(strip $(filter-out stackctl/stackrun.c,$(wildcard stackctl/*.c)))
@@ -40,6 +40,17 @@ all: $(B)/libstackcore.a $(if $(filter %/main.c,$(ENGINE_SRC)),$(B)/stackd) \
 $(B)/obj/%.o: %.c
 	@mkdir -p $(@D)
 	$(CC) $(ALLCFLAGS) -c $< -o $@
+
+# BPF programs: compiled for their own machine, then part of the object that loads them.
+CLANG   ?= clang
+BPF_INC := -I/usr/include/$(shell $(CC) -print-multiarch)
+$(B)/obj/%.bpf.o: %.bpf.c
+	@mkdir -p $(@D)
+	$(CLANG) -target bpf -mcpu=v3 -O2 -g -Wall -Werror -I. $(BPF_INC) -MMD -MP -c $< -o $@
+
+XDP_OBJECT := $(B)/obj/stackd/nic/xdp/redirect.bpf.o
+$(B)/obj/stackd/nic/xdp/xdp_open.o: $(XDP_OBJECT)
+$(B)/obj/stackd/nic/xdp/xdp_open.o: ALLCFLAGS += -DXDP_OBJECT='"$(XDP_OBJECT)"'
 
 $(B)/pic/%.o: %.c
 	@mkdir -p $(@D)

@@ -5,7 +5,7 @@
 set -eu
 
 build="gcc make libc6-dev linux-libc-dev liburing-dev libnuma-dev libhwloc-dev libseccomp-dev
-       libcap-ng-dev libbpf-dev libmnl-dev libjansson-dev libconfuse-dev dwarves"
+       libcap-ng-dev clang libbpf-dev libmnl-dev libjansson-dev libconfuse-dev dwarves"
 run="nginx-light curl iproute2 python3 util-linux procps"
 tests="libcriterion-dev redis-server redis-tools wrk iperf3 binutils memcached haproxy apache2-bin
        apache2-utils lighttpd postgresql nodejs socat sockperf openssl ethtool

@@ -136,6 +136,7 @@ struct tcp_state;
 struct udp_state;
 struct app_state;
 struct nic;
+struct nic_claims;
 
 struct stack {
 	uint16_t worker, workers;
@@ -156,6 +157,7 @@ struct stack {
 
 	struct pkt *stranded;		/* on their way home, ring was full (core/stack.c) */
 	struct nic *nic;		/* this worker's device (one per stack for now) */
+	struct nic_claims *claims;	/* the device is shared with the kernel: what is ours */
 	struct link_state *link;
 	struct ip_state *ip;
 	struct sock_state *sock;

@@ -12,6 +12,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "stackd/nic/claims.h"
+
 #define POLL_US		1000000u	/* nic_dev_ops.poll at least that often */
 #define RESET_GAP_US	1000000u
 
@@ -32,9 +34,34 @@ int device_take(struct engine *eng, const struct nic_grant *grant, const int *fd
 
 	eng->dev_state = calloc(1, sizeof(*eng->dev_state));
 	r = eng->dev_state ? nic_dev_open(grant, fds, &eng->dev, err) : -ENOMEM;
-	if (r)
+	if (r) {
 		engine_log("device %.15s: %s", grant->name, *err ? err : strerror(-r));
-	return r;
+		return r;
+	}
+	if (eng->dev->ops->claims)
+		eng->claims = eng->dev->ops->claims(eng->dev, eng->client_ports);
+	if (eng->claims)
+		claims_adopt_begin(eng->claims);
+	return 0;
+}
+
+int device_share(struct worker *w)
+{
+	struct engine *eng = w->eng;
+
+	w->st.claims = eng->claims;
+	if (!eng->claims)
+		return 0;
+	link_set_shared(&w->st);
+	if (w->st.worker != 0 || eng->adopts || !eng->client_ports[0])
+		return 0;
+	return sock_set_port_range(&w->st, eng->client_ports[0], eng->client_ports[1]);
+}
+
+void device_adopted(struct engine *eng)
+{
+	if (eng->claims)
+		claims_adopt_end(eng->claims);
 }
 
 /* ---- a worker's queue ---- */

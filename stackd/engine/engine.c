@@ -158,6 +158,7 @@ static void worker_life(struct worker *w)
 			start_failed(w, r);
 	}
 	if (w->st.worker == 0 && !ld_acq(&eng->failed)) {
+		device_adopted(eng);
 		r = sandbox_seccomp();
 		if (r) {
 			engine_log("cannot install the seccomp filter: %s", strerror(-r));

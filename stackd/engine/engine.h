@@ -82,6 +82,8 @@ struct engine {
 	int info_ro_fd, chan;
 	struct nic_dev *dev;
 	struct device_state *dev_state;	/* device.c */
+	struct nic_claims *claims;	/* the device is shared with the kernel */
+	uint16_t client_ports[2];	/* then: lowest and highest of ours, 0 = any */
 	uint64_t secret[2];
 
 	struct kept *kept;		/* until adopted or let go */

@@ -49,6 +49,10 @@ int rooms_init(struct worker *w);
 int device_take(struct engine *eng, const struct nic_grant *grant, const int *fds);
 /* Each worker, its own thread: pool visible to the device, its queue open and started. */
 int device_worker(struct worker *w);
+/* Each worker, rooms stand, no address yet: what sharing the device with the kernel means. */
+int device_share(struct worker *w);
+/* Whatever an earlier engine had left is adopted, or there was nothing. */
+void device_adopted(struct engine *eng);
 /* All workers are there: packets may flow. */
 int device_go(struct engine *eng);
 /* Each loop: faults and events. Return: 1 when it did something. */

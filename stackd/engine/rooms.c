@@ -75,6 +75,8 @@ int rooms_init(struct worker *w)
 	if (!r)
 		r = app_init(st);
 	if (!r)
+		r = device_share(w);
+	if (!r)
 		r = ip_add_addr(st, &d->addr, d->addr_plen);
 	return r ? r : add_routes(st, d);
 }

@@ -2,7 +2,8 @@
 /* link/arp.c - ARP for IPv4 over Ethernet
  *
  * Worker 0 answers for all and is the only one that learns; the others send it what they receive,
- * by value. An entry is made only by a request that asks for one of our addresses; anything else
+ * by value. On a shared interface the kernel answers; we ask as an address probe does, and the
+ * answers, which have no target address, are all that comes here. An entry is made only by a request that asks for one of our addresses; anything else
  * can only refresh what is there. Requests with sender 0.0.0.0 (address probes) are answered and
  * teach nothing.
  * Spec:    RFC 826; RFC 5227 2.1.1 (probe), 2.3 (announcement), 2.4 (b) (defence, once in 10 s);
@@ -50,7 +51,9 @@ static bool arp_parse(const uint8_t *b, uint8_t bcast, struct arp_view *v)
 	v->bcast = bcast;
 	if (v->op != ARP_REQUEST && v->op != ARP_REPLY)
 		return false;
-	if ((v->sha[0] & 1) || memcmp(v->sha, zero, 6) == 0 || !can_be_host(&v->tip))
+	if ((v->sha[0] & 1) || memcmp(v->sha, zero, 6) == 0)
+		return false;
+	if (!can_be_host(&v->tip) && !(v->op == ARP_REPLY && sd_addr_is_any(&v->tip)))
 		return false;
 	return can_be_host(&v->sip) || (v->op == ARP_REQUEST && sd_addr_is_any(&v->sip));
 }
@@ -101,7 +104,8 @@ static const struct sd_addr *source_for(const struct link_state *ls, const struc
 
 void arp_request(struct stack *st, const struct sd_addr *target, const uint8_t *dst)
 {
-	const struct sd_addr *src = source_for(st->link, target);
+	const struct sd_addr none = sd_addr_v4((be32){ 0 });
+	const struct sd_addr *src = st->link->shared ? &none : source_for(st->link, target);
 
 	if (src)
 		arp_send(st, ARP_REQUEST, dst, src, dst, target);
@@ -128,10 +132,13 @@ static enum drop_reason arp_conflict(struct stack *st, const struct arp_view *v)
 
 static enum drop_reason arp_input(struct stack *st, const struct arp_view *v)
 {
-	bool to_us = link_is_ours(st->link, &v->tip);
+	bool shared = st->link->shared;
+	bool to_us = shared ? sd_addr_is_any(&v->tip) : link_is_ours(st->link, &v->tip);
 
 	if (link_is_ours(st->link, &v->sip))
-		return arp_conflict(st, v);
+		return shared ? DROP_ARP_NOT_US : arp_conflict(st, v);
+	if (shared && v->op != ARP_REPLY)
+		return DROP_ARP_NOT_US;
 	if (v->op == ARP_REQUEST && to_us) {
 		if (!sd_addr_is_any(&v->sip))
 			neigh_heard(st, &v->sip, v->sha, NEIGH_HEARD);

@@ -302,7 +302,7 @@ int link_add_addr(struct stack *st, const struct sd_addr *addr)
 	if (ls->addr_cnt == LINK_ADDRS)
 		return -ENOSPC;
 	ls->addrs[ls->addr_cnt++] = *addr;
-	if (st->worker == 0)
+	if (st->worker == 0 && !ls->shared)
 		arp_announce(st, addr);
 	return 0;
 }
@@ -314,6 +314,11 @@ void link_set_dev(struct stack *st, const uint8_t mac[6], uint32_t mtu, uint16_t
 	memcpy(ls->mac, mac, 6);
 	ls->mtu = mtu;
 	ls->queues = queues;
+}
+
+void link_set_shared(struct stack *st)
+{
+	st->link->shared = true;
 }
 
 void link_set_up(struct stack *st, const struct link_up *up)

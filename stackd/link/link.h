@@ -44,6 +44,9 @@ void link_fini(struct stack *st);
 /* What a worker without a queue of its own (st->nic NULL) must know of the device; others take it
  * from st->nic at link_init(). @queues: workers 0 .. queues - 1 have one each. */
 void link_set_dev(struct stack *st, const uint8_t mac[6], uint32_t mtu, uint16_t queues);
+/* The addresses are the kernel's, too: it answers ARP; we only ask, so that the answers are told
+ * from those to the kernel (sender 0.0.0.0). */
+void link_set_shared(struct stack *st);
 void link_set_up(struct stack *st, const struct link_up *up);
 /* Our addresses, for ARP (announced gratuitously when added). */
 int link_add_addr(struct stack *st, const struct sd_addr *addr);

@@ -44,6 +44,7 @@ struct neigh_table {
 struct link_state {
 	struct link_up up;
 	uint8_t mac[6];
+	bool shared;			/* ARP for our addresses is the kernel's */
 	uint16_t queues;
 	uint32_t mtu;
 	uint32_t addr_cnt;

@@ -11,5 +11,7 @@ int tap_dev_open(const struct nic_grant *grant, const int *fds, struct nic_dev *
 		 char err[NIC_ERR]);
 int packet_dev_open(const struct nic_grant *grant, const int *fds, struct nic_dev **ret,
 		    char err[NIC_ERR]);
+int xdp_dev_open(const struct nic_grant *grant, const int *fds, struct nic_dev **ret,
+		 char err[NIC_ERR]);
 
 #endif

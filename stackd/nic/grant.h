@@ -3,6 +3,7 @@
  * Travels from helper to supervisor to each engine, unchanged: no pointers. Kinds and their fds:
  *   tap    queues fds, one per queue, in order
  *   packet the same, then the guard if there is one (nic/packet_open.h)
+ *   xdp    per queue socket and memfd, the map of claims, the link (nic/xdp/xsk.h)
  *   vfio   NIC_VFIO_* below, then one eventfd per queue
  */
 #ifndef NIC_GRANT_H

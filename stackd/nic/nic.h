@@ -40,6 +40,7 @@
 
 struct nic;
 struct nic_dev;
+struct nic_claims;
 struct io_uring;
 
 /* For counters under the driver's own names (`ethtool -S`). */
@@ -156,6 +157,10 @@ struct nic_dev_ops {
 	/* Rules by number from 0. Return: 0, -ENOENT behind the last. */
 	int (*ntuple_get)(struct nic_dev *dev, unsigned nth, struct nic_ntuple *ret);
 	void (*counters)(struct nic_dev *dev, nic_counter_fn fn, void *arg);
+	/* The interface, its address and ARP are the kernel's, and only what is claimed comes here
+	 * (nic/claims.h): the table, with the client ports that the kernel leaves alone (lo, hi;
+	 * 0 = none known). Return: NULL = not shared. */
+	struct nic_claims *(*claims)(struct nic_dev *dev, uint16_t ports[2]);
 	void (*close)(struct nic_dev *dev);
 };
 

@@ -11,6 +11,7 @@
  *          in none
  * Threads: worker 0
  */
+#include "stackd/nic/claims.h"
 #include "stackd/sock/sock_int.h"
 
 static uint32_t *chain(struct stack *st, uint8_t proto, bool autobound, uint16_t port)
@@ -18,6 +19,14 @@ static uint32_t *chain(struct stack *st, uint8_t proto, bool autobound, uint16_t
 	unsigned list = (proto == IPPROTO_UDP) * 2 + autobound;
 
 	return &st->sock->bheads[(size_t)list * 65536 + port];
+}
+
+/* On a shared interface all packets to a port that is held are ours; ports that connect() chose
+ * for TCP are claimed connection by connection. */
+static void claim(struct stack *st, const struct sock_bound *b, bool on)
+{
+	if (st->claims && (b->proto == IPPROTO_UDP || !b->autobound))
+		claims_port(st->claims, b->proto, b->t.lport, on);
 }
 
 struct sock_bound *bound_at(struct stack *st, uint32_t idx)
@@ -42,6 +51,7 @@ void btab_link(struct stack *st, uint32_t bound)
 	if (n)
 		n->prev = bound;
 	*head = bound;
+	claim(st, b, true);
 }
 
 void btab_unlink(struct stack *st, uint32_t bound)
@@ -64,6 +74,9 @@ void btab_unlink(struct stack *st, uint32_t bound)
 		*head = b->next;
 	}
 	b->next = b->prev = 0;
+	if (!*chain(st, b->proto, false, b->t.lport) &&
+	    (b->proto != IPPROTO_UDP || !*chain(st, b->proto, true, b->t.lport)))
+		claim(st, b, false);
 }
 
 uint32_t bound_alloc(struct stack *st, const struct sock_bound *b)

@@ -14,6 +14,7 @@
  * Threads: owning worker only
  */
 #include "stackd/core/siphash.h"
+#include "stackd/nic/claims.h"
 #include "stackd/sock/sock_int.h"
 
 #define LINES_MIN	64u
@@ -196,12 +197,17 @@ uint32_t sock_elookup(struct stack *st, const struct sock_tuple *t)
 
 int sock_einsert(struct stack *st, const struct sock_tuple *t, uint32_t obj)
 {
-	return etab_insert(st, &st->sock->eh, t, obj);
+	int r = etab_insert(st, &st->sock->eh, t, obj);
+
+	if (!r && st->claims)
+		claims_flow_add(st->claims, IPPROTO_TCP, &t->laddr, t->lport, &t->raddr, t->rport);
+	return r;
 }
 
 void sock_eremove(struct stack *st, const struct sock_tuple *t, uint32_t obj)
 {
-	etab_remove(st, &st->sock->eh, t, obj);
+	if (etab_remove(st, &st->sock->eh, t, obj) && st->claims)
+		claims_flow_del(st->claims, IPPROTO_TCP, &t->laddr, t->lport, &t->raddr, t->rport);
 }
 
 uint32_t sock_ecount(struct stack *st)

@@ -19,12 +19,13 @@ struct conf_route {
 };
 
 struct conf_netdev {
-	char kind[8];			/* "tap", "packet" */
+	char kind[8];			/* "tap", "packet", "xdp" */
 	char name[16];			/* interface name (name=, if=), NUL-terminated */
 	struct sd_addr addr, peer, gw;	/* stackd's, the kernel's on the device, default router */
 	uint8_t addr_plen, peer_plen;	/* of the 128-bit form; peer_plen 0 = no peer */
 	uint8_t has_gw, has_mac;
 	uint8_t own_mac;		/* mac=own: a random one, not the interface's */
+	uint8_t attach;			/* xdp: enum xdp_attach */
 	uint8_t mac[6];
 	uint16_t route_cnt;
 	uint32_t mtu;			/* 0 = as the interface has it */

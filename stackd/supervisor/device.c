@@ -6,6 +6,7 @@
  */
 #include "stackd/nic/packet_open.h"
 #include "stackd/nic/tap_open.h"
+#include "stackd/nic/xdp/xdp_open.h"
 #include "stackd/supervisor/supervisor_int.h"
 
 #include <errno.h>
@@ -71,11 +72,21 @@ static int open_packet(const struct conf *conf, struct nic_grant *g, int *fds, c
 	return 0;
 }
 
+static int open_xdp(const struct conf *conf, struct nic_grant *g, int *fds, char text[NIC_ERR])
+{
+	const struct conf_netdev *d = &conf->netdev;
+	struct xdp_conf want = { .workers = (uint16_t)conf->workers, .mtu = d->mtu,
+				 .addr = d->addr, .attach = (enum xdp_attach)d->attach };
+
+	memcpy(want.ifname, d->name, sizeof(want.ifname));
+	return xdp_open(&want, g, fds, text, NIC_ERR);
+}
+
 static const struct {
 	const char *kind;
 	int (*open)(const struct conf *conf, struct nic_grant *g, int *fds, char text[NIC_ERR]);
 } kinds[] = {
-	{ "tap", open_tap }, { "packet", open_packet },
+	{ "tap", open_tap }, { "packet", open_packet }, { "xdp", open_xdp },
 };
 
 /* ---- the helper ---- */

@@ -2,6 +2,7 @@
 /* supervisor/netdev.c - the grammar of --netdev: KIND,key=value,...
  * A value ends at the next comma; the impairment's own parts are joined by '+' for that reason:
  *   tap,name=stk0,addr=192.0.2.2/24,peer=192.0.2.1/24,impair=loss=1/100+seed=7
+ *   xdp,if=eth1,addr=192.0.2.2/24,attach=native
  *   packet,if=eth1,addr=192.0.2.2/24,gw=192.0.2.1
  * The whole is checked here, so that an error is told before any device is touched; only the
  * impairment's words are checked by their own parser.
@@ -136,6 +137,19 @@ static int set_mac(struct conf_netdev *d, const char *v, char *err)
 	return 0;
 }
 
+static int set_attach(struct conf_netdev *d, const char *v, char *err)
+{
+	static const char *const ways[] = { "auto", "native", "generic" };
+
+	for (uint8_t i = 0; i < sizeof(ways) / sizeof(ways[0]); i++) {
+		if (strcmp(v, ways[i]))
+			continue;
+		d->attach = i;
+		return 0;
+	}
+	return bad(err, "attach=%s: must be auto, native or generic", v);
+}
+
 /* PREFIX or PREFIX@ROUTER; without a router the prefix is on the link. */
 static int set_route(struct conf_netdev *d, const char *v, char *err)
 {
@@ -169,20 +183,22 @@ static int set_impair(struct conf_netdev *d, const char *v, char *err)
 	return 0;
 }
 
-enum { TAP = 1, PACKET = 2 };		/* kinds of devices, a bit each */
+enum { TAP = 1, PACKET = 2, XDP = 4 };		/* kinds of devices, a bit each */
 
 static const struct {
 	const char *name;
 	unsigned bit;
-} kinds[] = { { "tap", TAP }, { "packet", PACKET } };
+} kinds[] = { { "tap", TAP }, { "packet", PACKET }, { "xdp", XDP } };
 
 static const struct {
 	const char *key;
 	int (*set)(struct conf_netdev *d, const char *v, char *err);
 	unsigned kinds;			/* which know it, 0 = all */
 } netdev_keys[] = {
-	{ "name", set_name, TAP }, { "peer", set_peer, TAP }, { "if", set_if, PACKET },
-	{ "addr", set_addr, 0 }, { "gw", set_gw, 0 }, { "mtu", set_mtu, 0 }, { "mac", set_mac, 0 },
+	{ "name", set_name, TAP }, { "peer", set_peer, TAP }, { "if", set_if, PACKET | XDP },
+	{ "addr", set_addr, 0 }, { "gw", set_gw, 0 }, { "mtu", set_mtu, 0 },
+	{ "mac", set_mac, TAP | PACKET },
+	{ "attach", set_attach, XDP },
 	{ "route", set_route, 0 }, { "impair", set_impair, 0 },
 };
 #define KEYS (sizeof(netdev_keys) / sizeof(netdev_keys[0]))

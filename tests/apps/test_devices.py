@@ -14,7 +14,7 @@ import test_nginx                                                             # 
 import test_redis                                                             # noqa: E402
 
 stk.forget_tests()
-DEVICES = [dict(dev=d, workers=w) for d in ("packet",) for w in (1, 2)]
+DEVICES = [dict(dev=d, workers=w) for d in ("packet", "xdp") for w in (1, 2)]
 
 
 @stk.test(*DEVICES)

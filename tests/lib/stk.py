@@ -5,7 +5,8 @@ A test file is run inside namespaces of its own (network, mounts, processes): wh
 with it, also after kill -9, and nothing of the host's network is ever seen. In there, a Stackd is a
 daemon on a TAP: 192.0.2.2 is stackd's, 192.0.2.1 the kernel's on the same TAP. With dev="packet" or
 "xdp" (or STK_DEV in the environment) the two are the ends of a veth pair, and the daemon with its end
-is in a network namespace of its own.
+is in a network namespace of its own. With "shared", by XDP, the kernel of that namespace has 192.0.2.2
+as well, and programs on stackd run there.
 
 Output is TAP: "ok NAME", "not ok NAME", "ok NAME # SKIP why"; tests/run.py adds them up.
 """
@@ -115,7 +116,11 @@ def veth_peer(pid, dev, queues=1):
                 ["ip", "addr", "add", KERNEL + "/24", "dev", "stk0"],
                 ["ip", "link", "set", "stk0", "up"]):
         subprocess.run(cmd, check=True)
-    if dev == "xdp":        # XDP sees frames whose checksum the peer has left to a device
+    if dev == "shared":
+        subprocess.run(["nsenter", "-t", str(pid), "-n", "sh", "-c",
+                        f"ip link set lo up; ip addr add {STACK}/24 dev eth1; ip link set eth1 up"],
+                       check=True)
+    if dev in ("xdp", "shared"):        # XDP sees frames whose checksum the peer has left to a device
         subprocess.run([need("ethtool"), "-K", "stk0", "tx", "off"], check=True,
                        stdout=subprocess.DEVNULL)
 
@@ -128,11 +133,12 @@ class Stackd:
         os.chmod(self.dir, 0o755)
         self.run_dir = os.path.join(self.dir, "run")
         self.procs = []
+        self.ended = False      # a test says so when it has killed engine or daemon itself
         self.log = open(os.path.join(self.dir, "stackd.log"), "w+")
         self.dev = dev or os.environ.get("STK_DEV", "tap")
         spec = f"tap,name=stk0,addr={STACK}/24,peer={KERNEL}/24"
         if self.dev != "tap":
-            spec = f"{self.dev},if=eth1,addr={STACK}/24"
+            spec = f"{self.dev.replace('shared', 'xdp')},if=eth1,addr={STACK}/24"
         cmd = [os.path.join(BUILD, "stackd"), "--run-dir", self.run_dir, "--workers", str(workers),
                "--netdev", spec + ("," + netdev if netdev else ""), *args]
         if self.dev == "tap":
@@ -183,7 +189,12 @@ class Stackd:
 
     def stackrun(self, args, **kw):
         """Start a program on stackd. Output goes to its log unless told otherwise."""
-        return self.start([os.path.join(PLAIN, "stackrun"), "--run-dir", self.run_dir, *args], **kw)
+        return self.start(self.on_stack(args), **kw)
+
+    def on_stack(self, args):
+        """The command line that runs a program on stackd."""
+        there = ["nsenter", "-t", str(self.proc.pid), "-n"] if self.dev == "shared" else []
+        return [*there, os.path.join(PLAIN, "stackrun"), "--run-dir", self.run_dir, *args]
 
     def start(self, args, **kw):
         """Start a program, leader of a process group: some end theirs with kill(0)."""
@@ -198,7 +209,7 @@ class Stackd:
     def run(self, args, timeout=HANG * 6, on_stack=False, **kw):
         """Run a program to its end; non-zero exit fails the test. Return: its stdout as bytes."""
         if on_stack:
-            args = [os.path.join(PLAIN, "stackrun"), "--run-dir", self.run_dir, *args]
+            args = self.on_stack(args)
         r = subprocess.run(args, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                            stdin=subprocess.DEVNULL, timeout=timeout, **kw)
         check(r.returncode == 0, f"{' '.join(args)}: exit {r.returncode}\n" +
@@ -249,11 +260,12 @@ class Stackd:
             time.sleep(0.1)
 
     def alive(self):
-        check(self.proc.poll() is None, "stackd died:\n" + self.logs())
+        check(self.ended or self.proc.poll() is None, "stackd died:\n" + self.logs())
         text = self.logs()
         for bad in ("AddressSanitizer", "runtime error:", "ASSERT", "assertion", "engine died",
                     "ThreadSanitizer"):
-            check(bad not in text, f"stackd's log has '{bad}':\n{text}")
+            check(bad not in text or self.ended and bad == "engine died",
+                  f"stackd's log has '{bad}':\n{text}")
 
     def close(self):
         for p in self.procs:

@@ -58,6 +58,8 @@ Test(netdev, packet, .timeout = 10)
 	cr_assert_str_eq(d.name, "eth1");
 	cr_assert_eq(d.mtu, 0u, "the interface's");
 	cr_assert_not(d.has_mac || d.own_mac);
+	good("xdp,if=eth1,addr=192.0.2.2/24,attach=generic", &d);
+	cr_assert_eq(d.attach, 2);
 	good("packet,if=eth1,addr=192.0.2.2/24,mac=own,mtu=1400", &d);
 	cr_assert(d.own_mac);
 	cr_assert_not(d.has_mac);
@@ -69,6 +71,7 @@ Test(netdev, errors_name_the_part, .timeout = 10)
 	static const struct { const char *spec, *names; } bad[] = {
 		{ "wifi,name=x", "wifi" }, { "", "kind" }, { "tap", "name=" },
 		{ "packet,addr=192.0.2.2/24", "if=" }, { "packet,name=eth1", "'name'" },
+		{ "xdp,if=eth1,attach=x", "attach=x" }, { "xdp,if=eth1,mac=own", "'mac'" },
 		{ "tap,if=stk0", "'if'" }, { "packet,peer=192.0.2.1/24", "'peer'" },
 		{ "tap,name=stk0", "addr=" }, { "tap,nane=x", "nane" }, { "tap,name", "'name'" },
 		{ "tap,name=0123456789abcdef,addr=192.0.2.2/24", "0123456789abcdef" },
