@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* preload/fork.c - a process's place in its family: fork, and the stock of mailboxes
+/* preload/fork.c - a process's place in its family: fork, clone, and the stock of mailboxes
  * Before forking, the parent asks the engine for the child's place: a process index with a clone of
  * the parent's open table, a control connection whose hang-up will tell that the child died,
  * doorbells and mailboxes. The child only switches over; it needs no path, uid or control call.
@@ -9,7 +9,11 @@
  *          moment are the usual race of fork in a threaded program.
  * Spec:    S3
  */
+#include <linux/sched.h>
+#include <sched.h>
+#include <stdarg.h>
 #include <string.h>
+#include <sys/syscall.h>
 
 #include "preload/pl_int.h"
 #include "stackd/ctl.h"
@@ -195,74 +199,164 @@ static void child_switch(const struct place *c)
 	pl_epoll_fork_child();
 }
 
-/* Not attached: the child shares the warning, and nobody in it holds the parent's locks. */
-static pid_t fork_plain(pid_t (*real_fork)(void))
-{
-	pid_t pid;
+/* ---- forking ---- */
 
-	pl_attach_prefork();
-	pid = real_fork();
-	if (pid == 0)
-		pl_attach_child();
-	return pid;
+/* From before a child is made until both sides go on. The child has a copy of its own. */
+struct birth {
+	enum { PLAIN, ORPHAN, MEMBER, REFUSED } kind;
+	struct place place;		/* MEMBER */
+	sigset_t old;			/* not PLAIN */
+};
+
+/* PLAIN: not attached. ORPHAN: the daemon is gone for good. REFUSED: errno says why. */
+static void birth_begin(struct birth *b)
+{
+	int err;
+
+	if (!ld_acq(&pl.attached)) {
+		b->kind = PLAIN;
+		pl_attach_prefork();
+		return;
+	}
+	pl_sig_block(&b->old);
+	shm_lock(&fork_lock, pl_self());
+	pl_epoll_fork_prepare();
+	err = place_ask(&b->place);
+	b->kind = !err ? MEMBER : err == -ECONNRESET ? ORPHAN : REFUSED;
+	if (b->kind == REFUSED)
+		errno = err == -EPROTO ? EAGAIN : -err;
 }
 
-/* The daemon is gone for good: the child is on the kernel's stack. */
-static pid_t fork_orphan(pid_t (*real_fork)(void))
+static void birth_child(const struct birth *b)
 {
-	pid_t pid = real_fork();
-
-	if (pid == 0) {
+	switch (b->kind) {
+	case PLAIN:			/* shares the warning; nobody here holds the parent's locks */
+		pl_attach_child();
+		return;
+	case MEMBER:
+		child_switch(&b->place);
+		break;
+	default:			/* on the kernel's stack */
+		fork_lock = 0;
 		st_rel(&pl_attach_failed, 1);
 		st_rel(&pl.attached, false);
 		pl_attach_child();
 		pl_stdio_fork_child();
 	}
+	pl_sig_restore(&b->old);
+}
+
+/* In the parent, child or no child; errno stays. */
+static void birth_end(struct birth *b)
+{
+	int saved = errno;
+
+	if (b->kind == PLAIN)
+		return;
+	if (b->kind == MEMBER)
+		place_drop(&b->place);
+	pl_epoll_fork_parent();
+	shm_unlock(&fork_lock, pl_self());
+	pl_sig_restore(&b->old);
+	errno = saved;
+}
+
+static pid_t fork_by(pid_t (*real_fork)(const long *), const long *arg)
+{
+	struct birth b;
+	pid_t pid;
+
+	birth_begin(&b);
+	pid = b.kind == REFUSED ? -1 : real_fork(arg);
+	if (pid == 0)
+		birth_child(&b);
+	else
+		birth_end(&b);
 	return pid;
 }
 
-static pid_t fork_by(pid_t (*real_fork)(void))
+static pid_t by_fork(const long *arg)
 {
-	struct place child;
-	sigset_t old;
-	pid_t pid;
-	int err;
+	return real.fork();
+}
 
-	if (!ld_acq(&pl.attached))
-		return fork_plain(real_fork);
-	pl_sig_block(&old);
-	shm_lock(&fork_lock, pl_self());
-	pl_epoll_fork_prepare();
-	err = place_ask(&child);
-	if (err == -ECONNRESET)
-		pid = fork_orphan(real_fork);
-	else
-		pid = err ? -1 : real_fork();
-	if (pid == 0 && !err) {
-		child_switch(&child);
-		pl_sig_restore(&old);
-		return 0;
-	}
-	if (!err) {
-		int saved = errno;
-
-		place_drop(&child);
-		errno = saved;
-	} else if (err != -ECONNRESET) {
-		errno = err == -EPROTO ? EAGAIN : -err;
-	}
-	pl_epoll_fork_parent();
-	shm_unlock(&fork_lock, pl_self());
-	pl_sig_restore(&old);
-	return pid;
+static pid_t by_Fork(const long *arg)
+{
+	return real._Fork();
 }
 
 PL_EXPORT pid_t fork(void)
 {
-	return fork_by(real.fork);
+	return fork_by(by_fork, NULL);
 }
 
 PL_EXPORT pid_t _Fork(void)
 {
-	return fork_by(real._Fork);
+	return fork_by(by_Fork, NULL);
+}
+
+/* ---- clone: a fork when memory and fds are the child's own ---- */
+
+#define SHARES (CLONE_VM | CLONE_FILES | CLONE_THREAD)
+
+/* @a: number and arguments of a system call that goes on on the same stack. */
+static pid_t by_number(const long *a)
+{
+	return (pid_t)real.syscall(a[0], a[1], a[2], a[3], a[4], a[5], a[6]);
+}
+
+static bool forks(long nr, const long *a)
+{
+	const struct clone_args *c = (const void *)a[0];
+
+	switch (nr) {
+	case SYS_clone:
+		return !(a[0] & SHARES) && !a[1];
+	case SYS_clone3:
+		return a[0] && (size_t)a[1] >= CLONE_ARGS_SIZE_VER0 && !(c->flags & SHARES) &&
+		       !c->stack;
+	default:
+		return nr == SYS_fork;
+	}
+}
+
+long pl_fork_number(long nr, const long *a)
+{
+	const long full[7] = { nr, a[0], a[1], a[2], a[3], a[4], a[5] };
+
+	return forks(nr, a) ? fork_by(by_number, full) : by_number(full);
+}
+
+struct entry {
+	struct birth b;
+	int (*fn)(void *arg);
+	void *arg;
+};
+
+static int enter(void *arg)
+{
+	const struct entry *e = arg;	/* the child's copy of the parent's stack */
+
+	birth_child(&e->b);
+	return e->fn(e->arg);
+}
+
+PL_EXPORT int clone(int (*fn)(void *), void *stack, int flags, void *arg, ...)
+{
+	struct entry e = { .fn = fn, .arg = arg };
+	void *ptid, *tls, *ctid;
+	va_list ap;
+	int pid;
+
+	va_start(ap, arg);		/* what was not passed is read, and passed on, as garbage */
+	ptid = va_arg(ap, void *);
+	tls = va_arg(ap, void *);
+	ctid = va_arg(ap, void *);
+	va_end(ap);
+	if (flags & SHARES || !fn || !stack)
+		return real.clone(fn, stack, flags, arg, ptid, tls, ctid);
+	birth_begin(&e.b);
+	pid = e.b.kind == REFUSED ? -1 : real.clone(enter, stack, flags, &e, ptid, tls, ctid);
+	birth_end(&e.b);
+	return pid;
 }

@@ -53,6 +53,8 @@ struct pl_state {
 extern struct pl_state pl;
 
 /* ---- confine.c ---- */
+/* fork, clone, clone3 by number: what forks gives the child its place. Return: as syscall(). */
+long pl_fork_number(long nr, const long *a);
 /* The program sets up a seccomp filter: wait with few system calls from now on. */
 void pl_confine_begin(void);
 extern uint32_t pl_confined;

@@ -7,6 +7,7 @@
  */
 #include <stdarg.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 
 #include "preload/pl.h"
@@ -164,6 +165,14 @@ static long dispatch(long nr, const long *a)
 		return readiness(nr, a);
 	case SYS_prctl:
 		return prctl((int)a[0], a[1], a[2], a[3], a[4]);
+	case SYS_fork: case SYS_clone: case SYS_clone3:
+		return pl_fork_number(nr, a);
+	case SYS_prlimit64:
+		return prlimit((pid_t)a[0], (int)a[1], (void *)a[2], (void *)a[3]);
+	case SYS_setrlimit:
+		return setrlimit((int)a[0], (void *)a[1]);
+	case SYS_getrlimit:
+		return getrlimit((int)a[0], (void *)a[1]);
 	case SYS_seccomp:
 		pl_confine_begin();
 		return real.syscall(nr, a[0], a[1], a[2], a[3], a[4], a[5]);

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """children.py ADDR PORT: what a program with sockets does with children, each answer on a connection."""
 import ctypes
+import mmap
 import os
 import resource
 import socket
@@ -88,6 +89,23 @@ def limit(c):
     return "limit 32"
 
 
+def space(c):
+    """In a child: 400 MB of addresses, and the connection works on; what was set is what is read."""
+    pid = os.fork()
+    if not pid:
+        mine = 400 << 20
+        resource.setrlimit(resource.RLIMIT_AS, (mine, mine))
+        try:
+            mmap.mmap(-1, 1 << 30)
+            got = "mapped what is beyond"
+        except OSError:
+            got = "within"
+        room = len(mmap.mmap(-1, 64 << 20)) >> 20
+        c.sendall(f"{got} {room} {resource.getrlimit(resource.RLIMIT_AS) == (mine, mine)}, ".encode())
+        os._exit(0)
+    return f"exit {status(os.waitpid(pid, 0)[1])}"
+
+
 def lower(c):
     resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
     return "hard limit 64"
@@ -117,6 +135,27 @@ def threads(c):
     for t in ts:
         t.join()
     return f"bad {bad}"
+
+
+def cloned(c):
+    """Children by the system call's number, and by libc's clone() on a stack of its own."""
+    pid = libc.syscall(56, 17 | 0x08000000, 0, 0, 0, 0)         # SYS_clone, SIGCHLD | CLONE_NEWIPC
+    if not pid:
+        c.sendall(b"by number, ")
+        c.close()
+        os._exit(6)
+    sts = [status(os.waitpid(pid, 0)[1])]
+    stack = mmap.mmap(-1, 1 << 20)
+    top = ctypes.addressof(ctypes.c_char.from_buffer(stack)) + (1 << 20)
+
+    def entry(arg):
+        c.sendall(b"by name %d, " % arg)
+        os._exit(8)
+    fn = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_long)(entry)
+    libc.clone.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int, ctypes.c_long]
+    pid = libc.clone(ctypes.cast(fn, ctypes.c_void_p), top, 17, 42)
+    sts.append(status(os.waitpid(pid, 0)[1]))
+    return f"exits {sts}"
 
 
 def drop(c):
