@@ -77,8 +77,9 @@ static bool is_loopback(const struct sd_addr *a)
 }
 
 /* One pass over the routes. Return: the best prefix's flags + 1, or 0 without a match. */
-static unsigned route_scan(const struct sd_addr *addr)
+static unsigned route_scan(void *arg)
 {
+	const struct sd_addr *addr = arg;
 	unsigned cnt = ld_rlx(&pl.info->rt_cnt), best = 0;
 	int best_len = -1;
 
@@ -93,20 +94,63 @@ static unsigned route_scan(const struct sd_addr *addr)
 	return best;
 }
 
-enum pl_via pl_route(const struct sd_addr *addr)
+/* What @look finds in a table that does not change meanwhile. */
+static unsigned route_read(unsigned (*look)(void *arg), void *arg)
 {
 	uint32_t seq;
+	unsigned got;
+
+	do {	/* seqlock: pairs with the engine's two increments of rt_seq */
+		while ((seq = ld_acq(&pl.info->rt_seq)) & 1)
+			cpu_relax();
+		got = look(arg);
+		__atomic_thread_fence(__ATOMIC_ACQUIRE);
+	} while (ld_rlx(&pl.info->rt_seq) != seq);
+	return got;
+}
+
+enum pl_via pl_route(const struct sd_addr *addr)
+{
 	unsigned hit;
 
 	if (sd_addr_is_any(addr))
 		return PL_VIA_KERNEL;
-	do {	/* seqlock: pairs with the engine's two increments of rt_seq */
-		while ((seq = ld_acq(&pl.info->rt_seq)) & 1)
-			cpu_relax();
-		hit = route_scan(addr);
-		__atomic_thread_fence(__ATOMIC_ACQUIRE);
-	} while (ld_rlx(&pl.info->rt_seq) != seq);
+	hit = route_read(route_scan, (void *)addr);
 	if (!hit || (is_loopback(addr) && !((hit - 1) & SD_RT_LOCAL)))
 		return PL_VIA_KERNEL;
 	return (hit - 1) & SD_RT_LOCAL ? PL_VIA_LOCAL : PL_VIA_STACKD;
+}
+
+/* ---- stackd's own addresses ---- */
+
+static unsigned locals_scan(void *arg)
+{
+	struct pl_local *own = arg;
+	unsigned cnt = ld_rlx(&pl.info->rt_cnt), n = 0;
+
+	for (unsigned i = 0; i < cnt && i < SD_MAX_ROUTES && n < PL_LOCALS; i++) {
+		struct sd_route rt = pl.info->rt[i];
+
+		if (rt.flags & SD_RT_LOCAL)
+			own[n++] = (struct pl_local){ .addr = rt.dst, .ifindex = rt.ifindex,
+						      .plen = rt.onlink_plen };
+	}
+	return n;
+}
+
+unsigned pl_locals(struct pl_local ret[PL_LOCALS])
+{
+	return route_read(locals_scan, ret);
+}
+
+uint32_t pl_ifindex(const struct sd_addr *addr)
+{
+	struct pl_local own[PL_LOCALS];
+	unsigned n = pl_locals(own);
+
+	for (unsigned i = 0; i < n; i++) {
+		if (sd_addr_eq(&own[i].addr, addr))
+			return own[i].ifindex;
+	}
+	return n ? own[0].ifindex : 0;	/* a broadcast: the first device's */
 }

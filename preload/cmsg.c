@@ -115,11 +115,13 @@ void pl_cmsg_fill(uint32_t slot, const struct sd_dgram *d, struct msghdr *m, int
 
 		pi.ipi_addr.s_addr = sd_addr_to_v4(&d->local).v;
 		pi.ipi_spec_dst = pi.ipi_addr;
+		pi.ipi_ifindex = (int)pl_ifindex(&d->local);
 		put(m, &at, IPPROTO_IP, IP_PKTINFO, &pi, sizeof(pi), ret_flags);
 	} else if (o->dgram_flags & SD_DGF_PKTINFO) {
 		struct in6_pktinfo pi = { 0 };
 
 		memcpy(&pi.ipi6_addr, d->local.b, 16);
+		pi.ipi6_ifindex = pl_ifindex(&d->local);
 		put(m, &at, IPPROTO_IPV6, IPV6_PKTINFO, &pi, sizeof(pi), ret_flags);
 	}
 	m->msg_controllen = at;

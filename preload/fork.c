@@ -230,7 +230,7 @@ static void birth_begin(struct birth *b)
 static void birth_child(const struct birth *b)
 {
 	switch (b->kind) {
-	case PLAIN:			/* shares the warning; nobody here holds the parent's locks */
+	case PLAIN:		/* shares the warning; nobody here holds the parent's locks */
 		pl_attach_child();
 		return;
 	case MEMBER:

@@ -215,6 +215,10 @@ static int ioctl_any(int fd, unsigned long req, void *arg)
 	sd_ofd ofd = pl_fd(fd);
 	int r;
 
+	if (req == SIOCGIFCONF && arg && SD_OFD_KIND(ofd) != SD_OFD_SHIM) {
+		r = pl_ifconf(fd, arg);
+		return r < 0 ? (int)pl_fail(r) : r;
+	}
 	if (__builtin_expect(ofd == 0, 1))
 		return real.ioctl(fd, req, arg);
 	if (SD_OFD_KIND(ofd) == SD_OFD_EPOLL)

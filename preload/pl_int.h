@@ -30,6 +30,20 @@ void pl_addr_out(int family, const struct sd_addr *addr, uint16_t port, struct s
 uint16_t pl_kern_port(int fd);
 
 enum pl_via { PL_VIA_KERNEL, PL_VIA_STACKD, PL_VIA_LOCAL };
+
+#define PL_LOCALS	16		/* of stackd's own addresses: as many as are told */
+struct pl_local {
+	struct sd_addr addr;
+	uint32_t ifindex;		/* in the daemon's network namespace; 0 = none */
+	uint8_t plen;			/* of its network, of the 128-bit form */
+};
+/* Attached only. Return: how many. */
+unsigned pl_locals(struct pl_local ret[PL_LOCALS]);
+/* Of the device on which a packet to @addr came. */
+uint32_t pl_ifindex(const struct sd_addr *addr);
+struct ifconf;
+/* SIOCGIFCONF with stackd's addresses, on a kernel fd. Return: 0 or -errno. */
+int pl_ifconf(int fd, struct ifconf *c);
 /* Who reaches @addr: the kernel, stackd by a route, or it is an address of stackd's own. */
 enum pl_via pl_route(const struct sd_addr *addr);
 

@@ -7,7 +7,9 @@
 #define PRELOAD_REAL_H
 
 #include <fcntl.h>
+#include <ifaddrs.h>
 #include <poll.h>
+#include <pty.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdarg.h>

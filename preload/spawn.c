@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* preload/spawn.c - vfork, posix_spawn, system, popen, daemon
+/* preload/spawn.c - vfork, forkpty, posix_spawn, system, popen, daemon
  * libc makes these children without calling fork() or execve() by name, so a child would neither
  * get a place in the family nor the sockets that it inherits. When the process has sockets to
  * inherit they are done here, by the wrappers of fork and exec; otherwise libc does them, with the
@@ -12,12 +12,14 @@
  */
 #include <alloca.h>
 #include <paths.h>
+#include <pty.h>
 #include <sched.h>
 #include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
+#include <utmp.h>
 
 #include "preload/pl_int.h"
 
@@ -71,6 +73,31 @@ PL_EXPORT pid_t vfork(void)
 	if (pid > 0)
 		pipe_wait(p[0], &none);
 	pl_fd_disown(p[0]);
+	errno = saved;
+	return pid;
+}
+
+PL_EXPORT pid_t forkpty(int *ret_fd, char *name, const struct termios *tp,
+			const struct winsize *wp)
+{
+	int master, slave, saved;
+	pid_t pid;
+
+	if (openpty(&master, &slave, name, tp, wp) < 0)
+		return -1;
+	pid = fork();
+	if (pid == 0) {
+		close(master);
+		if (login_tty(slave) < 0)
+			_exit(1);
+		return 0;
+	}
+	saved = errno;
+	close(slave);
+	if (pid > 0)
+		*ret_fd = master;
+	else
+		close(master);
 	errno = saved;
 	return pid;
 }

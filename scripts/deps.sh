@@ -9,7 +9,7 @@ build="gcc make libc6-dev linux-libc-dev liburing-dev libnuma-dev libhwloc-dev l
 run="nginx-light curl iproute2 python3 util-linux procps"
 tests="libcriterion-dev redis-server redis-tools wrk iperf3 binutils memcached haproxy apache2-bin
        apache2-utils lighttpd postgresql nodejs socat sockperf openssl ethtool
-       libpython3.11-testsuite"
+       libpython3.11-testsuite vsftpd bind9 bind9-dnsutils unbound hostname"
 case "${1:-}" in
 build) want="$build" ;;
 run) want="$build $run" ;;

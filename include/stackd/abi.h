@@ -468,8 +468,9 @@ struct sd_route {
 	struct sd_addr dst;
 	uint8_t plen;			/* of the 128-bit form: a v4 /24 is 120 */
 	uint8_t flags;			/* SD_RT_* */
-	uint16_t rsv;
-	uint32_t rsv2;
+	uint8_t onlink_plen;		/* SD_RT_LOCAL: of the address's network */
+	uint8_t rsv;
+	uint32_t ifindex;		/* SD_RT_LOCAL: interface that carries it, 0 = none */
 };
 
 struct sd_info {

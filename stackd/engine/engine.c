@@ -103,6 +103,8 @@ static void fill_info(struct engine *eng, uint32_t spin_ns, uint32_t cpus)
 	add_sc(&info->rt_seq, info->rt_seq & 1 ? 2u : 1u);	/* odd: it changes */
 	info->rt_cnt = 0;
 	add_route(info, &d->addr, 128, SD_RT_LOCAL);
+	info->rt[0].ifindex = eng->dev->grant.ifindex;
+	info->rt[0].onlink_plen = d->addr_plen;
 	add_route(info, &d->addr, d->addr_plen, 0);
 	for (unsigned i = 0; i < d->route_cnt; i++)
 		add_route(info, &d->route[i].dst, d->route[i].plen, 0);

@@ -27,6 +27,7 @@ struct nic_grant {
 	uint16_t queues;		/* 1 .. NIC_QUEUES_MAX */
 	uint32_t mtu;			/* bytes of IP packet */
 	int32_t numa_node;		/* where the device is, -1 = unknown */
+	uint32_t ifindex;		/* of the kernel's interface that carries the frames, 0 = none */
 	uint32_t fd_cnt;
 	uint32_t pinned;		/* the engine pins memory: it keeps CAP_IPC_LOCK at start */
 	uint8_t extra[NIC_GRANT_EXTRA];	/* the kind's own plain struct */

@@ -10,6 +10,7 @@
 #include "stackd/supervisor/supervisor_int.h"
 
 #include <errno.h>
+#include <net/if.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -102,6 +103,7 @@ _Noreturn static void helper(const struct conf *conf, int sock)
 		if (!strcmp(conf->netdev.kind, kinds[i].kind)) {
 			ans.err = kinds[i].open(conf, &ans.grant, fds, ans.text);
 			strcpy(ans.grant.kind, kinds[i].kind);
+			ans.grant.ifindex = if_nametoindex(ans.grant.name);
 		}
 	}
 	sup_send(sock, &ans, sizeof(ans), fds, ans.err ? 0 : ans.grant.fd_cnt, 0);

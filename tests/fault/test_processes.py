@@ -90,7 +90,8 @@ def exec_inherits(workers, how):
 
 
 ORDERS = ("system", "popen", "inherit", "system", "popen", "spawn", "+", "cgi", "+", "threads",
-          "cloned", "space", "closes", "limit", "next", "popen", "left_at_fork", "daemon", "system", "lower", "next",
+          "cloned", "space", "terminal", "closes", "limit", "next", "popen", "left_at_fork", "daemon",
+          "system", "lower", "next",
           "drop", "next")
 
 
@@ -115,6 +116,7 @@ def children(workers):
         said = same(d, run)
         stk.check("+: cgi /x" in said or "cgi: cgi /x" in said, f"said {said}")
         stk.check("space: within 64 True, exit 0" in said, f"said {said}")
+        stk.check("terminal: tty True exit 3" in said, f"said {said}")
         stk.check("cloned: by number, by name 42, exits [6, 8]" in said, f"said {said}")
         d.wait_clean()
 

@@ -158,6 +158,17 @@ def cloned(c):
     return f"exits {sts}"
 
 
+def terminal(c):
+    """A child on a terminal of its own, with the connection."""
+    pid, tty = os.forkpty()
+    if not pid:
+        c.sendall(f"tty {os.isatty(0)} ".encode())
+        os._exit(3)
+    st = status(os.waitpid(pid, 0)[1])
+    os.close(tty)
+    return f"exit {st}"
+
+
 def drop(c):
     """Another root, another user, no privileges."""
     os.chroot("/var/empty" if os.path.isdir("/var/empty") else "/tmp")
