@@ -31,7 +31,7 @@ class Postgres:
         with open(self.data + "/pg_hba.conf", "a") as f:
             f.write("host all all 192.0.2.0/24 trust\n")
         args = ["postgres", "-D", self.data, "-k", self.data, "-h", addr, "-c", "fsync=off",
-                "-c", "max_connections=40", "-c", "shared_buffers=16MB"]
+                "-c", "max_connections=80", "-c", "shared_buffers=16MB"]
         args[0] = found[-1]
         if on_stack:
             args = [os.path.join(stk.PLAIN, "stackrun"), "--run-dir", d.run_dir, *args]
@@ -42,9 +42,9 @@ class Postgres:
     def psql(self, on_stack, *args):
         return self.d.run(["psql", "-h", self.addr, "-U", "postgres", "-AtX", *args], on_stack=on_stack)
 
-    def bench(self, on_stack, *args):
+    def bench(self, on_stack, *args, timeout=60):
         return self.d.run([self.bin + "/pgbench", "-h", self.addr, "-U", "postgres", "-n", *args,
-                           "postgres"], on_stack=on_stack).decode()
+                           "postgres"], timeout, on_stack).decode()
 
     def exercise(self, on_stack):
         """Queries small and large, COPY both ways, then pgbench on one connection and on many."""
