@@ -23,11 +23,17 @@ obj = $(patsubst %.c,$(B)/obj/%.o,$(1))
 
 CORE_SRC   := $(filter-out %.bpf.c,$(call src,$(CORE_ROOMS)))
 ENGINE_SRC := $(call src,$(ENGINE_ROOMS))
+CAP_OWN    := stackctl/capture.c stackctl/pcapng.c
+# stackctl capture needs libwiretap and libpcap: built where their headers are.
+CAP_SRC    := $(if $(and $(wildcard /usr/include/wireshark/wiretap/wtap.h),$(wildcard /usr/include/glib-2.0/glib.h)),$(CAP_OWN) stackctl/client.c)
 PRELOAD_SRC := $(wildcard preload/*.c shm/*.c)
-CTL_SRC    := $(strip $(filter-out stackctl/stackrun.c,$(wildcard stackctl/*.c)))
+CTL_SRC    := $(strip $(filter-out stackctl/stackrun.c $(CAP_OWN),$(wildcard stackctl/*.c)))
 
-ENGINE_LIBS := -luring -lnuma -lhwloc -lseccomp -lcap-ng -lbpf -lmnl -ljansson -lconfuse -lpthread
+ENGINE_LIBS := -luring -lnuma -lhwloc -lseccomp -lcap-ng -lbpf -lmnl -ljansson -lconfuse -lpthread -l:libpcap.a
 CTL_LIBS    := -ljansson
+CAP_LIBS    := -lpcap -lwiretap -lwsutil -lglib-2.0
+CAP_CFLAGS  := -isystem /usr/include/wireshark -isystem /usr/include/glib-2.0 \
+               -isystem /usr/lib/$(shell $(CC) -print-multiarch)/glib-2.0/include
 
 UNIT_ROOMS := $(patsubst tests/unit/%,%,$(filter-out %.c %.h %.md,$(wildcard tests/unit/*)))
 UNIT_BINS  := $(patsubst %,$(B)/tests/unit-%,$(UNIT_ROOMS))
@@ -35,7 +41,7 @@ UNIT_BINS  := $(patsubst %,$(B)/tests/unit-%,$(UNIT_ROOMS))
 .PHONY: all clean
 all: $(B)/libstackcore.a $(if $(filter %/main.c,$(ENGINE_SRC)),$(B)/stackd) \
      $(if $(wildcard preload/*.c),$(if $(SAN),,$(B)/libstackd.so)) \
-     $(if $(CTL_SRC),$(B)/stackctl) $(if $(wildcard stackctl/stackrun.c),$(B)/stackrun)
+     $(if $(CTL_SRC),$(B)/stackctl) $(if $(CAP_SRC),$(B)/stackctl-capture) $(if $(wildcard stackctl/stackrun.c),$(B)/stackrun)
 
 $(B)/obj/%.o: %.c
 	@mkdir -p $(@D)
@@ -75,6 +81,10 @@ $(B)/libstackd.so: $(patsubst %.c,$(B)/pic/%.o,$(PRELOAD_SRC))
 
 $(B)/stackctl: $(call obj,$(CTL_SRC))
 	$(CC) $(LDSAN) -o $@ $^ $(CTL_LIBS)
+
+$(B)/obj/stackctl/pcapng.o: ALLCFLAGS += $(CAP_CFLAGS)
+$(B)/stackctl-capture: $(call obj,$(CAP_SRC))
+	$(CC) $(LDSAN) -o $@ $^ $(CAP_LIBS)
 
 $(B)/stackrun: $(B)/obj/stackctl/stackrun.o
 	$(CC) $(LDSAN) -o $@ $^

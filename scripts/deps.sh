@@ -5,11 +5,13 @@
 set -eu
 
 build="gcc make libc6-dev linux-libc-dev liburing-dev libnuma-dev libhwloc-dev libseccomp-dev
-       libcap-ng-dev clang libbpf-dev libmnl-dev libjansson-dev libconfuse-dev dwarves"
+       libcap-ng-dev clang libbpf-dev libmnl-dev libjansson-dev libconfuse-dev libpcap0.8-dev
+       dwarves"
 run="nginx-light curl iproute2 python3 util-linux procps"
 tests="libcriterion-dev redis-server redis-tools wrk iperf3 binutils memcached haproxy apache2-bin
        apache2-utils lighttpd postgresql nodejs socat sockperf openssl ethtool
-       libpython3.11-testsuite vsftpd bind9 bind9-dnsutils unbound hostname"
+       libpython3.11-testsuite vsftpd bind9 bind9-dnsutils unbound hostname
+       tshark libwiretap-dev libwsutil-dev libglib2.0-dev"
 case "${1:-}" in
 build) want="$build" ;;
 run) want="$build $run" ;;

@@ -44,6 +44,8 @@ enum sd_ctl_type {
 	CTL_EXPORT_R,		/* struct sd_ctl_slot + fd: end of a socket pair; slot 0: none */
 	CTL_IMPORT,		/* struct sd_ctl_head + fd: is this one of EXPORT's? */
 	CTL_IMPORT_R,		/* struct sd_ctl_slot: whose; slot 0: not this family's to use */
+	CTL_CAPTURE,		/* stackctl: struct sd_ctl_capture, see capture.h */
+	CTL_CAPTURE_R,		/* struct sd_ctl_capture_r + memfd */
 };
 
 struct sd_ctl_head {

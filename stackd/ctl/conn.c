@@ -58,8 +58,11 @@ void conn_close(struct engine *eng, uint32_t idx)
 	close(cn->fd);
 	ctl_drop(eng, cn->key);
 	free(cn->out);
+	if (cn->cap)
+		capture_end(eng, cn->cap);
 	cn->state = CONN_FREE;
 	cn->ses = NULL;
+	cn->cap = NULL;
 	eng->ctl->conn_cnt--;
 	if (s)
 		session_end(eng, s);
@@ -185,6 +188,8 @@ static void on_message(struct engine *eng, uint32_t idx, const void *msg, uint32
 		session_import(eng, idx, fd);
 	} else if (h->type == CTL_MBOX && len == sizeof(*h)) {
 		session_mbox(eng, idx);
+	} else if (h->type == CTL_CAPTURE) {
+		capture_start(eng, idx, msg, len);
 	} else if (h->type == CTL_SHOW || h->type == CTL_SYSCTL) {
 		on_text(eng, idx, msg, len);
 	} else {

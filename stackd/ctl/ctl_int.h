@@ -43,6 +43,7 @@ struct conn {
 	uint64_t key;			/* in the store; 0 = not there yet */
 	struct sup_cred cred;
 	struct session *ses;		/* NULL = none */
+	struct capture *cap;		/* NULL = none */
 	char *out;			/* text still to be sent */
 	size_t out_len, out_pos;
 };
@@ -133,6 +134,12 @@ void session_import(struct engine *eng, uint32_t idx, int fd);
 /* Return: exports whose state changed. */
 unsigned export_poll(struct engine *eng);
 uint64_t export_idle_us(struct engine *eng);
+
+/* ---- capture.c ---- */
+/* @req: CTL_CAPTURE of @len bytes, not yet checked. */
+void capture_start(struct engine *eng, uint32_t idx, const void *req, uint32_t len);
+/* Its reader has left. Takes @c. */
+void capture_end(struct engine *eng, struct capture *c);
 
 /* ---- pump.c ---- */
 enum pump_end { PUMP_IDLE, PUMP_MOVED, PUMP_OVER };

@@ -50,6 +50,8 @@ void link_deliver(struct stack *st, struct pkt *p)
 	uint16_t owner = link_owner(st, p);
 	struct stack_msg msg = { .kind = SMSG_PKT, .ptr = p };
 
+	if (link_tapped(st->link, SD_CAP_GRO))
+		link_capture(st, p, ETH_HLEN, SD_CAP_GRO);
 	if (owner == st->worker)
 		ip_up(st, p);
 	else if (!stack_send(st, owner, &msg))
@@ -86,6 +88,13 @@ static bool has_vlan(const struct pkt *p)
 	return p->vlan && ((p->vlan - 1) & 0xfff);
 }
 
+static void arp_up(struct stack *st, struct pkt *p)
+{
+	if (link_tapped(st->link, SD_CAP_GRO))
+		link_capture(st, p, ETH_HLEN, SD_CAP_GRO);
+	arp_rx(st, p);
+}
+
 static void eth_rx(struct stack *st, struct pkt *p, bool gro)
 {
 	struct link_state *ls = st->link;
@@ -108,7 +117,7 @@ static void eth_rx(struct stack *st, struct pkt *p, bool gro)
 	if (type == ETH_P_8021Q || type == ETH_P_8021AD || has_vlan(p))
 		stack_drop(st, p, DROP_ETH_VLAN);
 	else if (type == ETH_P_ARP)
-		arp_rx(st, p);
+		arp_up(st, p);
 	else if (type != ETH_P_IP4)
 		stack_drop(st, p, DROP_ETH_PROTO);
 	else if (gro)
@@ -155,6 +164,12 @@ void link_rx(struct stack *st, struct pkt *p)
 	rx_one(st, p, false);
 }
 
+static void tap_burst(struct stack *st, struct pkt **pkts, unsigned cnt, enum sd_cap_point point)
+{
+	for (unsigned i = 0; i < cnt; i++)
+		link_capture(st, pkts[i], 0, point);
+}
+
 /* A device that holds packets back says when it wants to be called. */
 static void arm_dev_timer(struct stack *st)
 {
@@ -180,6 +195,8 @@ unsigned link_poll(struct stack *st, unsigned budget)
 		unsigned max = budget - done < burst ? budget - done : burst;
 		unsigned n = nic->ops->rx(nic, st, pkts, max);
 
+		if (link_tapped(st->link, SD_CAP_RX))
+			tap_burst(st, pkts, n, SD_CAP_RX);
 		for (unsigned i = 0; i < n; i++) {
 			if (i + 1 < n)
 				__builtin_prefetch(pkts[i + 1]->data);
@@ -221,6 +238,8 @@ void link_flush(struct stack *st)
 	if (cnt == 0)
 		return;
 	if (st->nic) {
+		if (link_tapped(ls, SD_CAP_TX))
+			tap_burst(st, ls->tx, cnt, SD_CAP_TX);
 		nic_tx(st->nic, st, ls->tx, cnt);
 		arm_dev_timer(st);
 		return;

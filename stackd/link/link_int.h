@@ -6,6 +6,7 @@
 #ifndef LINK_LINK_INT_H
 #define LINK_LINK_INT_H
 
+#include "stackd/link/capture.h"
 #include "stackd/link/gro.h"
 #include "stackd/link/link.h"
 
@@ -55,6 +56,9 @@ struct link_state {
 	struct gro gro;
 	struct neigh_table neigh;
 	struct wheel_node dev_timer;		/* nic_ops.next_us; timer id OBJ(OBJ_NEIGH, 0) */
+	uint32_t cap_points;			/* SD_CAP_BIT()s that any capture wants */
+	uint32_t cap_cnt;
+	struct link_cap *caps[LINK_CAPS];
 };
 
 static const uint8_t eth_bcast[6] = { 0xff, 0xff, 0xff, 0xff, 0xff, 0xff };
@@ -73,6 +77,15 @@ void link_deliver(struct stack *st, struct pkt *p);
 /* Put an Ethernet header before @p and the frame on the transmit vector. Takes @p. */
 void link_tx_frame(struct stack *st, struct pkt *p, const uint8_t dst[6], uint32_t ethertype);
 bool link_is_ours(const struct link_state *ls, const struct sd_addr *addr);
+
+/* ---- capture.c ---- */
+
+static inline bool link_tapped(const struct link_state *ls, enum sd_cap_point point)
+{
+	return __builtin_expect(ls->cap_points & SD_CAP_BIT(point), 0);
+}
+/* The frame that begins @back bytes before @p's data. Borrows @p. */
+void link_capture(struct stack *st, const struct pkt *p, uint32_t back, enum sd_cap_point point);
 
 /* ---- arp.c ---- */
 

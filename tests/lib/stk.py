@@ -97,8 +97,9 @@ def use_copies():
     global PLAIN
     there = "/tmp/stk-bin"
     os.makedirs(there, 0o755, exist_ok=True)
-    for name in ("stackrun", "stackctl", "libstackd.so"):
-        shutil.copy(os.path.join(PLAIN, name), there)
+    for name in ("stackrun", "stackctl", "stackctl-capture", "libstackd.so"):
+        if os.path.exists(os.path.join(PLAIN, name)) or name != "stackctl-capture":
+            shutil.copy(os.path.join(PLAIN, name), there)
     PLAIN = there
 
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* tests/unit/link/test_gro.c - merging in a burst, and cutting what was merged */
 #include "stackd/nic/gso.h"
-#include "tests/unit/link/fix.h"
+#include "tests/unit/link/cap.h"
 
 #define B2(v) (uint8_t)((v) >> 8), (uint8_t)(v)
 
@@ -248,5 +248,30 @@ Test(gro, split_of_merge_is_the_same_bytes)
 		cr_assert_eq(at, n);
 		fix_drop_up();
 	}
+	fix_fini();
+}
+
+Test(gro, a_capture_sees_both_sides_of_it)
+{
+	const struct sd_cap_rec *r;
+	struct cap *before, *after;
+
+	fix_init(1, 0);
+	before = cap_start(SD_CAP_BIT(SD_CAP_RX));
+	after = cap_start(SD_CAP_BIT(SD_CAP_GRO));
+	send_run(4000, 10, 0x18);
+	ours_poll();
+	for (unsigned i = 0; i < 10; i++) {
+		r = cap_take(before);
+		cr_assert(r && r->cap_len == 14 + 52 + 1000);
+	}
+	cr_assert_null(cap_take(before));
+	r = cap_take(after);
+	cr_assert(r && r->point == SD_CAP_GRO && r->cap_len == 14 + 52 + 10000);
+	for (uint32_t i = 0; i < 10000; i++)
+		cr_assert_eq(((uint8_t *)(r + 1))[66 + i], stream_byte(0xfffff000u + i));
+	cr_assert_null(cap_take(after));
+	cap_stop(before);
+	cap_stop(after);
 	fix_fini();
 }
