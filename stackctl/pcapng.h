@@ -9,7 +9,8 @@
 
 struct pcapng;
 
-X
+/* @file: "-" = stdout. The device is one interface, "DEV after GRO" another where @points has it.
+ * Return: 0, or -1 = told on stderr. */
 int pcapng_open(const char *file, const char *dev, uint32_t points, uint32_t snaplen,
 		struct pcapng **ret);
 /* Return: 0, or -1 = told (a reader that went away, a full disk). */

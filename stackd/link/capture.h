@@ -17,7 +17,8 @@ struct link_cap {
 	uint64_t prod;
 	uint32_t size;			/* of data, a power of two */
 	uint32_t snaplen, points;
-	/* Bytes of the frame to keep, 0 = none of it. NULL = all frames. @len of its @wire bytes. */
+	/* Bytes of the frame to keep, 0 = none of it; it is @wire long, @len are there. NULL = all
+	 * frames. */
 	uint32_t (*match)(const void *arg, const uint8_t *frame, uint32_t wire,
 			  uint32_t len);
 	const void *arg;
