@@ -6,6 +6,7 @@ The mixed load: servers on stackd (nginx, redis, memcached, python's asyncio) as
 kernel, clients on stackd (curl, wrk, redis-benchmark) asking servers in the kernel. Every half second one
 process or one whole program, of any of them, is killed and started again. One asyncio server with its
 checked clients is spared: its bytes must be right to the end, and nothing may be left."""
+import contextlib
 import os
 import random
 import shutil
@@ -92,12 +93,10 @@ class Job:
     def kill(self, rnd):
         """One process of it, then the rest a little later: survivors live without it for a while."""
         self.kills += 1
-        try:
+        with contextlib.suppress(ProcessLookupError):       # it may just have ended
             os.kill(rnd.choice(tree(self.p.pid)), signal.SIGKILL)
-            time.sleep(rnd.choice((0, .02, .2)))
-            self.end()
-        except ProcessLookupError:
-            self.p.wait()
+        time.sleep(rnd.choice((0, .02, .2)))
+        self.end()
         self.run()
 
 

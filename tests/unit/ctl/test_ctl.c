@@ -39,6 +39,7 @@ static void start(void)
 	w->st.sys = &sys;
 	w->st.cnt = calloc(1, sizeof(*w->st.cnt));
 	cr_assert_eq(ring_open(w), 0);
+	cr_assert_eq(ring_start(w), 0);
 	cr_assert_eq(ctl_init(eng), 0);
 }
 
