@@ -380,6 +380,7 @@ int main(int argc, char **argv)
 	if (c.fd < 0 || ask(&c) ||
 	    pcapng_open(c.file, head(&c)->dev, c.rq.points, c.rq.snaplen, &c.out))
 		return 1;
+	fprintf(stderr, "capturing on %s\n", head(&c)->dev);
 	r = run(&c);
 	return finish(&c, r);
 }

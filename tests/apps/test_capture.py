@@ -17,7 +17,7 @@ stk.forget_tests()
 
 
 class Capture:
-    """A running `stackctl capture -w FILE`; .ready: its rings are in place."""
+    """A running `stackctl capture -w FILE`."""
 
     def __init__(self, d, *args, file="a.pcapng", stdout=None):
         stk.need("tshark")
@@ -28,9 +28,8 @@ class Capture:
         self.p = subprocess.Popen([ctl, "--run-dir", d.run_dir, "capture", "-w",
                                    "-" if stdout else self.file, *args], stdout=stdout,
                                   stderr=subprocess.PIPE, text=True)
-        if not stdout:
-            stk.wait_for("the capture runs", lambda: self.p.poll() is not None or
-                         os.path.exists(self.file) and os.path.getsize(self.file))
+        line = self.p.stderr.readline()
+        stk.check("capturing on stk0" in line, f"stackctl capture: {line}")
 
     def end(self):
         """Interrupt it. Return: (frames written, dropped)."""
