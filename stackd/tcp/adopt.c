@@ -76,7 +76,8 @@ static bool sane(const struct tcb *tcb)
 	return pos_le(tcb->snd_una, tcb->snd_nxt) &&
 	       pos_le(tcb->snd_nxt, tcb->snd_tail + !!(tcb->flags & TF_FIN)) &&
 	       pos_le(tcb->rcv_nxt, tcb->rcv_adv + 1) && pos_le(tcb->rcv_head, tcb->rcv_nxt) &&
-	       tcb->mss && tcb->mtu >= TCP_HDRS && tcp_cc_at(tcb->cc);
+	       tcb->mss && tcb->mtu >= TCP_HDRS && tcb->snd_nxt - tcb->snd_una <= SD_FIFO_MAX + 1 &&
+	       tcb->rto_us;
 }
 
 /* ---- what it was doing ---- */
@@ -110,17 +111,23 @@ static void settle_receive(struct stack *st, struct tcb *tcb)
 
 static void settle_send(struct stack *st, struct tcb *tcb)
 {
-	tcb->high_rxt = tcb->lost_edge = tcb->snd_una;
-	tcb->dupacks = 0;
-	tcb->rtt_us = 0;
-	tcb->flags &= ~(TF_RTX_HEAD | TF_RESCUED | TF_DSACK | TF_PUSH_NOW);
-	if (tcb->snd_una != tcb->snd_nxt) {
-		tcp_enter_loss(st, tcb, false);
-		if (!tcb->dl[DL_RTO])
-			tcp_dl_set(st, tcb, DL_RTO, tcp_rto(tcb));
-	} else {
-		tcb->ca = CA_OPEN;
-	}
+	tcb->flags &= ~(TF_DSACK | TF_PUSH_NOW | TF_FRTO | TF_TLP_RTX);
+	tcb->flags2 &= ~(T2_RACK_ADV | T2_RACK_DSACK | T2_RENEG);
+	tcb->tlp_out = tcb->undo_ok = 0;
+	tcb->app_limited = 0;
+	tcb->pace_us = 0;
+	tcb->dl[DL_PACE] = 0;
+	tcp_cc_switch(st, tcb, tcb->cc);
+	if (!txq_all_lost(st, tcb))
+		tcb->flags |= TF_RESET;
+	tcb->high_seq = tcb->usage_seq = (uint32_t)tcb->snd_nxt;
+	tcb->ca = tcb->packets_out ? CA_LOSS : CA_OPEN;
+	if (!tcb->packets_out)
+		return;
+	tcb->flags2 |= T2_RTX;
+	tcb->rto_kind = RTO_LOSS;
+	if (!tcb->dl[DL_RTO])
+		tcp_rto_set(st, tcb, RTO_LOSS, tcb->rto_us);
 }
 
 static bool synchronized(const struct tcb *tcb)
@@ -134,7 +141,10 @@ static void forget_links(struct tcb *tcb)
 	tcb->tm = (struct wheel_node){ 0 };
 	tcb->dirty_next = tcb->dirty_prev = 0;
 	tcb->due = 0;
-	tcb->sb = tcb->ooo = 0;
+	tcb->ooo = 0;
+	tcb->txq_head = tcb->txq_tail = tcb->ts_head = tcb->ts_tail = 0;
+	tcb->rtx_hint = tcb->sack_hint = 0;
+	tcb->packets_out = tcb->sacked_out = tcb->lost_out = tcb->retrans_out = 0;
 	tcb->flags &= ~(TF_HASHED | TF_RESET);
 }
 
@@ -164,7 +174,7 @@ static bool adopt_one(struct stack *st, struct stack *home, uint32_t idx, struct
 		settle_receive(st, tcb);
 		settle_send(st, tcb);
 	} else if (!tcb->dl[DL_RTO]) {
-		tcp_dl_set(st, tcb, DL_RTO, tcp_rto(tcb));
+		tcp_rto_set(st, tcb, RTO_LOSS, tcb->rto_us);
 	}
 	tcp_timers_adopt(st, tcb);
 	return true;

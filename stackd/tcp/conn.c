@@ -51,16 +51,22 @@ static uint32_t buf_limit(uint32_t opt)
 	return u32_min(u32_max(opt / 2, TCP_BUF_MIN / 2), (uint32_t)(SD_FIFO_MAX / 2));
 }
 
-void tcp_init_bufs(struct tcb *tcb, uint32_t sndbuf, uint32_t rcvbuf)
+void tcp_init_bufs(struct stack *st, struct tcb *tcb, uint32_t sndbuf, uint32_t rcvbuf)
 {
+	const struct sysctl *s = st->sys;
+
 	tcb->flags &= ~(TF_SND_TUNE | TF_RCV_TUNE);
-	tcb->tx_limit = sndbuf ? buf_limit(sndbuf) : TCP_WMEM_DEFAULT;
-	tcb->rx_limit = rcvbuf ? buf_limit(rcvbuf) : TCP_RMEM_DEFAULT;
+	tcb->tx_limit = sndbuf ? buf_limit(sndbuf) :
+			u32_max(ld_rlx(&s->tcp_wmem[1]), u32_min(ld_rlx(&s->tcp_wmem[2]),
+								 TCP_SND_FIRST));
+	tcb->rx_limit = buf_limit(rcvbuf ? rcvbuf : ld_rlx(&s->tcp_rmem[1]));
 	if (!sndbuf)
 		tcb->flags |= TF_SND_TUNE;
 	if (!rcvbuf)
 		tcb->flags |= TF_RCV_TUNE;
-	tcb->rcv_ws = tcp_wscale_for(rcvbuf ? tcb->rx_limit : TCP_RMEM_MAX);
+	tcb->rcv_ws = tcp_wscale_for(rcvbuf ? tcb->rx_limit :
+				     u32_max(tcb->rx_limit, u32_max(ld_rlx(&s->tcp_rmem[2]),
+								    ld_rlx(&s->rmem_max))));
 }
 
 /* ---- what the program says ---- */
@@ -100,6 +106,8 @@ bool tcp_tx_pull(struct stack *st, struct tcb *tcb)
 	if (!sp || tcb->flags & TF_FIN)
 		return true;
 	tail = ld_acq(&sp->tx_tail);		/* pairs with the writer's st_rel */
+	if (tail != tcb->snd_tail)
+		rate_app_limited(tcb);
 	if (pos_lt(tail, tcb->snd_tail) || pos_lt(tcb->snd_una + SD_FIFO_MAX, tail)) {
 		tcb->flags |= TF_HOSTILE;
 		tcp_due(st, tcb, DUE_TX);
@@ -128,11 +136,10 @@ void tcp_negotiate(struct stack *st, struct tcb *tcb, const struct tcp_seg *seg)
 		tcb->ts_recent_ms = tcp_ms(st);
 	}
 	tcb->rcv_wup = tcb->rcv_nxt;
-	tcb->snd_wl1 = tcb->rcv_nxt - 1;
+	tcb->snd_wl1 = (uint32_t)tcb->rcv_nxt - 1;
 	tcb->snd_edge = tcb->snd_una + seg->wnd;	/* never scaled in a SYN */
 	tcb->max_wnd = seg->wnd;
 	sync_mss(st, tcb);
-	tcp_cc_at(tcb->cc)->init(tcb);
 }
 
 static void publish(struct stack *st, struct tcb *tcb)
@@ -148,18 +155,43 @@ static void publish(struct stack *st, struct tcb *tcb)
 	or_sc(&e->flags, SD_E_CONNECTED);
 }
 
+/* The handshake's round trip: timed when nothing was sent again, else by its timestamp. */
+static void first_rtt(struct stack *st, struct tcb *tcb, const struct tcp_seg *seg)
+{
+	uint64_t us = tcb->rack_us ? st->now_us - tcb->rack_us : 0;
+	uint32_t ms = tcp_ms(st) + tcb->ts_off - seg->o.tsecr;
+
+	if (!tcb->rack_us && tcb->flags & TF_TS && seg->o.has_ts && seg->o.tsecr &&
+	    ms <= TCP_RTO_MAX_US / 1000)
+		us = u32_max(ms, 1) * 1000ull;
+	if (tcb->rack_us || us) {
+		tcp_rtt_min(st, tcb, (uint32_t)u64_min(us, TCP_RTO_MAX_US), false);
+		tcp_rtt_sample(st, tcb, (uint32_t)u64_min(us, TCP_RTO_MAX_US));
+	} else {
+		tcp_rto_reset(st, tcb);
+	}
+	if (!(tcb->flags & TF_PASSIVE) && tcb->rack_us)
+		tcb->rack_rtt_us = (uint32_t)u64_min(us, UINT32_MAX);
+	else
+		tcb->rack_us = 0;
+}
+
 /* SYN_SENT or SYN_RECV -> ESTABLISHED; the slot is there. */
 void tcp_established(struct stack *st, struct tcb *tcb, const struct tcp_seg *seg)
 {
 	struct sd_slot_p *sp = sock_slot_p(st, tcb->id);
 
-	if (tcb->rtt_us)
-		tcp_rtt_sample(tcb, (uint32_t)u64_min(st->now_us - tcb->rtt_us, TCP_RTO_MAX_US));
-	tcb->rtt_us = 0;
+	first_rtt(st, tcb, seg);
+	tcb->cwnd = TCP_IW;
+	if (tcb->syn_rtx > 1)
+		tcb->cwnd = 1;		/* RFC 6298 5.7, Linux: more than one SYN was lost */
+	tcp_cc_switch(st, tcb, tcb->cc);
+	tcb->snd_sml = tcb->high_seq = tcb->usage_seq = tcb->rtt_seq = (uint32_t)tcb->snd_una;
+	tcb->retrans_ms = 0;
 	tcb->rtx_cnt = 0;
 	tcb->soft_err = 0;
 	tcp_dl_clear(tcb, DL_RTO);
-	tcb->drs_edge = tcb->rcv_nxt + tcb->rx_limit;
+	tcp_window_open(tcb);
 	tcb->drs_ms = tcp_ms(st);
 	publish(st, tcb);
 	tcp_set_state(st, tcb, SD_ST_ESTABLISHED);

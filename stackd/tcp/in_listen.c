@@ -39,7 +39,7 @@ void tcp_syn_queue_del(struct stack *st, struct tcb *tcb)
 		ts->tcb_base[tcb->syn_next].syn_prev = tcb->syn_prev;
 	ts->syn_cnt[tcb->holder]--;
 	tcb->flags &= ~TF_EMBRYO;
-	tcb->sb = tcb->ooo = 0;
+	tcb->syn_next = tcb->syn_prev = 0;
 }
 
 void tcp_listen_up(struct stack *st, uint32_t listener)
@@ -72,9 +72,9 @@ static void init_from_listener(struct stack *st, struct tcb *tcb, const struct s
 
 	if (sp) {
 		tcp_load_opts(st, tcb, sp);
-		tcp_init_bufs(tcb, ld_rlx(&sp->opts.sndbuf), ld_rlx(&sp->opts.rcvbuf));
+		tcp_init_bufs(st, tcb, ld_rlx(&sp->opts.sndbuf), ld_rlx(&sp->opts.rcvbuf));
 	} else {
-		tcp_init_bufs(tcb, 0, 0);
+		tcp_init_bufs(st, tcb, 0, 0);
 	}
 }
 
@@ -101,12 +101,12 @@ enum tcp_verdict tcp_in_listen(struct stack *st, uint32_t listener, struct tcp_s
 	tcb->iss = iss_hint ? iss_hint : tcp_isn(st, t);
 	tcb->ts_off = tcp_ts_offset(st, t);
 	tcb->irs = seg->seq;
-	tcb->rcv_adv = u32_min(tcb->rx_limit, 65535);
+	tcp_window_init(st, tcb);
 	tcp_negotiate(st, tcb, seg);
 	tcp_set_state(st, tcb, SD_ST_SYN_RECV);
 	tcp_syn_queue_add(st, tcb, listener);
 	tcp_send_syn(st, tcb);
-	tcp_dl_set(st, tcb, DL_RTO, tcp_rto(tcb));
+	tcp_rto_set(st, tcb, RTO_LOSS, tcb->rto_us);
 	/* Payload of the SYN is not taken (no Fast Open): the peer sends it again. */
 	return TCP_DONE;
 out_drop:

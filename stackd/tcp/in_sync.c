@@ -34,7 +34,7 @@ static enum tcp_verdict out_of_window(struct stack *st, struct tcb *tcb, struct 
 		return TCP_DROP;
 	if (seg->len && pos_lt(seg->pos, tcb->rcv_nxt)) {
 		snmp_inc(st, SNMP_TcpExt_DelayedACKLost);
-		tcp_dsack_note(tcb, seg->pos, pos_min(seg->end, tcb->rcv_nxt));
+		tcp_dsack_note(st, tcb, seg->pos, pos_min(seg->end, tcb->rcv_nxt));
 	}
 	tcp_send_ack(st, tcb);
 	return TCP_DROP;
@@ -230,8 +230,8 @@ static enum tcp_verdict step_fin(struct stack *st, struct tcb *tcb, struct tcp_s
 static bool predicted(const struct tcb *tcb, const struct tcp_seg *seg)
 {
 	return tcb->state == SD_ST_ESTABLISHED && (seg->flags & ~TH_PSH) == TH_ACK &&
-	       seg->pos == tcb->rcv_nxt && tcb->ca == CA_OPEN && !tcb->ooo && !tcb->sb &&
-	       !tcb->dupacks && !seg->o.sack_cnt && !(tcb->flags & TF_FIN_SEEN) &&
+	       seg->pos == tcb->rcv_nxt && tcb->ca == CA_OPEN && !tcb->ooo &&
+	       !seg->o.sack_cnt && !(tcb->flags & TF_FIN_SEEN) &&
 	       pos_le(tcb->snd_una, seg->ack_pos) && pos_le(seg->ack_pos, tcb->snd_nxt) &&
 	       (!(tcb->flags & TF_TS) ||
 		(seg->o.has_ts && !u32_lt(seg->o.tsval, tcb->ts_recent)));

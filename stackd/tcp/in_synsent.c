@@ -47,7 +47,7 @@ static enum tcp_verdict step_syn(struct stack *st, struct tcb *tcb, struct tcp_s
 	/* Simultaneous open. */
 	tcp_set_state(st, tcb, SD_ST_SYN_RECV);
 	tcp_send_syn(st, tcb);
-	tcp_dl_set(st, tcb, DL_RTO, tcp_rto(tcb));
+	tcp_rto_set(st, tcb, RTO_LOSS, tcb->rto_us);
 	return TCP_DONE;
 }
 

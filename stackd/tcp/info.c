@@ -7,11 +7,6 @@
 
 #include "stackd/tcp/tcp_int.h"
 
-static uint32_t segs(const struct tcb *tcb, uint64_t bytes)
-{
-	return tcb->mss ? (uint32_t)((bytes + tcb->mss - 1) / tcb->mss) : 0;
-}
-
 static uint8_t info_options(const struct tcb *tcb)
 {
 	return (uint8_t)((tcb->flags & TF_TS ? TCPI_OPT_TIMESTAMPS : 0) |
@@ -19,66 +14,104 @@ static uint8_t info_options(const struct tcb *tcb)
 			 (tcb->flags & TF_WS ? TCPI_OPT_WSCALE : 0));
 }
 
-static void fill_loss(struct stack *st, const struct tcb *tcb, struct tcp_info *i)
+static void fill_loss(const struct tcb *tcb, struct tcp_info *i)
 {
-	const struct tcp_ranges *sb = tcp_ranges_at(st, tcb->sb);
-	uint64_t out = tcb->snd_nxt - tcb->snd_una;
-	uint64_t sacked = sb ? tcp_ranges_sum(sb, tcb->snd_una, tcb->snd_nxt) : 0;
+	i->tcpi_unacked = tcb->packets_out;
+	i->tcpi_sacked = tcb->sacked_out;
+	i->tcpi_lost = tcb->lost_out;
+	i->tcpi_retrans = tcb->retrans_out;
+	i->tcpi_reordering = tcb->reordering;
+	i->tcpi_reord_seen = tcb->reord_seen;
+	i->tcpi_dsack_dups = tcb->dsack_dups;
+	i->tcpi_bytes_retrans = tcb->bytes_retrans;
+	i->tcpi_total_retrans = tcb->retrans;
+	i->tcpi_delivered = tcb->delivered;
+	i->tcpi_delivered_ce = tcb->delivered_ce;
+	i->tcpi_rcv_ooopack = tcb->ooo_in;
+	i->tcpi_segs_in = tcb->segs_in;
+	i->tcpi_segs_out = tcb->segs_out;
+	i->tcpi_data_segs_in = tcb->data_in;
+	i->tcpi_data_segs_out = tcb->data_out;
+}
 
-	i->tcpi_unacked = segs(tcb, out);
-	i->tcpi_sacked = tcb->flags & TF_SACK ? segs(tcb, sacked) : tcb->dupacks;
-	if (tcb->ca != CA_OPEN) {
-		i->tcpi_lost = segs(tcb, pos_span(tcb->snd_una, tcb->lost_edge));
-		i->tcpi_retrans = segs(tcb, pos_span(tcb->snd_una, tcb->high_rxt));
-	}
+/* What Linux would pace at: the window per round trip, twice as fast in slow start. */
+static uint64_t pacing_rate(struct stack *st, const struct tcb *tcb)
+{
+	uint64_t rate = (uint64_t)tcb->mss * u32_max(tcb->cwnd, tcb->packets_out) * 8000000;
+
+	rate = rate / 100 * ld_rlx(tcb->cwnd < tcb->ssthresh / 2 ? &st->sys->tcp_pacing_ss_ratio :
+				   &st->sys->tcp_pacing_ca_ratio);
+	return tcb->srtt8_us ? rate / tcb->srtt8_us : rate;
+}
+
+static void fill_rates(struct stack *st, const struct tcb *tcb, struct tcp_info *i)
+{
+	i->tcpi_pacing_rate = tcb->pace_ns_kb ? 1024000000000ull / tcb->pace_ns_kb :
+						pacing_rate(st, tcb);
+	i->tcpi_max_pacing_rate = UINT64_MAX;
+	if (tcb->rate_us)
+		i->tcpi_delivery_rate = (uint64_t)tcb->rate_delivered * tcb->mss * 1000000 /
+					tcb->rate_us;
+	i->tcpi_delivery_rate_app_limited = tcb->app_limited != 0;
 }
 
 static void fill_times(struct stack *st, const struct tcb *tcb, struct tcp_info *i)
 {
 	uint32_t now = tcp_ms(st);
 
-	i->tcpi_rto = tcp_rto(tcb);
-	i->tcpi_ato = TCP_DELACK_US;
+	i->tcpi_rto = tcb->rto_us;
+	i->tcpi_ato = tcb->ato_us;
 	i->tcpi_last_data_sent = now - tcb->last_snd_ms;
-	i->tcpi_last_data_recv = now - tcb->last_rcv_ms;
+	i->tcpi_last_data_recv = now - tcb->last_data_ms;
 	i->tcpi_last_ack_recv = now - tcb->last_rcv_ms;
-	i->tcpi_rtt = tcb->srtt_us;
-	i->tcpi_rttvar = tcb->rttvar_us;
-	i->tcpi_rcv_rtt = tcb->srtt_us;
-	i->tcpi_min_rtt = tcb->srtt_us ? tcb->srtt_us : UINT32_MAX;
+	i->tcpi_rtt = tcp_srtt_us(tcb);
+	i->tcpi_rttvar = tcb->mdev_us >> 2;
+	i->tcpi_rcv_rtt = 0;
+	i->tcpi_min_rtt = tcp_min_rtt(tcb);
 }
+
+/* <linux/tcp.h> of the build machine may be older than Linux 6.18: what follows there. */
+struct info {
+	struct tcp_info i;
+	uint32_t rcv_wnd, rehash;
+	uint16_t total_rto, total_rto_recoveries;
+	uint32_t total_rto_time;
+};
+static_assert(sizeof(struct tcp_info) == 232, "up to tcpi_snd_wnd");
 
 void tcp_getinfo(struct stack *st, struct tcb *tcb, struct stack_reply_to to)
 {
-	struct tcp_info i;
+	struct info x;
+	struct tcp_info *i = &x.i;
 
-	static_assert(sizeof(i) <= SD_REPLY_DATA, "fits a reply");
-	memset(&i, 0, sizeof(i));
-	i.tcpi_state = tcb->state;
-	i.tcpi_ca_state = tcb->ca;
-	i.tcpi_retransmits = tcb->rtx_cnt;
-	i.tcpi_probes = tcb->probes;
-	i.tcpi_backoff = tcb->rtx_cnt ? tcb->rtx_cnt : tcb->persist_shift;
-	i.tcpi_options = info_options(tcb);
-	i.tcpi_snd_wscale = tcb->snd_ws & 15;
-	i.tcpi_rcv_wscale = tcb->rcv_ws & 15;
-	i.tcpi_snd_mss = tcb->mss;
-	i.tcpi_rcv_mss = tcb->rcv_mss;
-	i.tcpi_advmss = (uint32_t)(tcb->mtu - TCP_HDRS);
-	i.tcpi_pmtu = tcb->mtu;
-	i.tcpi_snd_ssthresh = tcb->ssthresh == UINT32_MAX ? 0x7fffffff : segs(tcb, tcb->ssthresh);
-	i.tcpi_snd_cwnd = tcb->mss ? tcb->cwnd / tcb->mss : 0;
-	i.tcpi_rcv_space = tcb->rx_limit;
-	i.tcpi_rcv_ssthresh = tcb->rx_limit;
-	i.tcpi_total_retrans = tcb->retrans;
-	i.tcpi_bytes_acked = tcp_data_una(tcb);
-	i.tcpi_bytes_sent = pos_min(tcb->snd_nxt, tcb->snd_tail);
-	i.tcpi_bytes_received = rcv_data_end(tcb);
-	i.tcpi_notsent_bytes = (uint32_t)pos_span(tcb->snd_nxt, tcb->snd_tail);
-	i.tcpi_snd_wnd = (uint32_t)pos_span(tcb->snd_una, tcb->snd_edge);
-	fill_loss(st, tcb, &i);
-	fill_times(st, tcb, &i);
-	st->up->reply(st, to, 0, &i, sizeof(i));
+	static_assert(sizeof(x) <= SD_REPLY_DATA, "fits a reply");
+	memset(&x, 0, sizeof(x));
+	x.rcv_wnd = (uint32_t)pos_span(rcv_data_end(tcb), tcb->rcv_adv);
+	i->tcpi_state = tcb->state;
+	i->tcpi_ca_state = tcb->ca;
+	i->tcpi_retransmits = tcb->rtx_cnt;
+	i->tcpi_probes = tcb->probes;
+	i->tcpi_backoff = tcb->backoff;
+	i->tcpi_options = info_options(tcb);
+	i->tcpi_snd_wscale = tcb->snd_ws & 15;
+	i->tcpi_rcv_wscale = tcb->rcv_ws & 15;
+	i->tcpi_snd_mss = tcb->mss;
+	i->tcpi_rcv_mss = tcb->rcv_mss;
+	i->tcpi_advmss = (uint32_t)(tcb->mtu - TCP_HDRS);
+	i->tcpi_pmtu = tcb->mtu;
+	i->tcpi_snd_ssthresh = tcb->ssthresh;
+	i->tcpi_snd_cwnd = tcb->cwnd;
+	i->tcpi_rcv_space = u32_min(tcb->rcv_ssthresh, TCP_IW * (uint32_t)(tcb->mtu - TCP_HDRS));
+	i->tcpi_rcv_ssthresh = tcb->rcv_ssthresh;
+	i->tcpi_bytes_acked = tcp_data_una(tcb);
+	i->tcpi_bytes_sent = pos_min(tcb->snd_nxt, tcb->snd_tail) + tcb->bytes_retrans;
+	i->tcpi_bytes_received = rcv_data_end(tcb);
+	i->tcpi_notsent_bytes = (uint32_t)pos_span(tcb->snd_nxt, tcb->snd_tail);
+	i->tcpi_snd_wnd = (uint32_t)pos_span(tcb->snd_una, tcb->snd_edge);
+	fill_loss(tcb, i);
+	fill_rates(st, tcb, i);
+	fill_times(st, tcb, i);
+	st->up->reply(st, to, 0, &x, sizeof(x));
 }
 
 /* ---- walks ---- */
@@ -99,8 +132,8 @@ static void show_tcb(const struct tcb *tcb, struct tcp_show *s)
 		.sndq = (uint32_t)pos_span(tcp_data_una(tcb), tcb->snd_tail),
 		.rcvq = (uint32_t)pos_span(tcb->rcv_head, rcv_data_end(tcb)),
 		.bytes_in = rcv_data_end(tcb), .bytes_out = tcp_data_una(tcb),
-		.cwnd = tcb->cwnd, .ssthresh = tcb->ssthresh, .srtt_us = tcb->srtt_us,
-		.rto_us = tcp_rto(tcb), .mss = tcb->mss, .retrans = tcb->retrans,
+		.cwnd = tcb->cwnd, .ssthresh = tcb->ssthresh, .srtt_us = tcp_srtt_us(tcb),
+		.rto_us = tcb->rto_us, .mss = tcb->mss, .retrans = tcb->retrans,
 		.cc = tcp_cc_at(tcb->cc)->name, .timer = timer_of(tcb),
 	};
 	if (tcb->flags & TF_ORPHAN)

@@ -34,7 +34,7 @@ static enum drop_reason parse(struct pkt *p, const struct ip_rx_info *info, stru
 	seg->ack = be32_to_cpu(th->ack);
 	seg->wnd = be16_to_cpu(th->wnd);
 	seg->urg = be16_to_cpu(th->urg);
-	seg->flags = th->flags & 0x3f;
+	seg->flags = th->flags;
 	seg->data_off = hlen;
 	seg->len = pkt_total(p) - hlen;
 	seg->seg_len = p->gso_size && p->gso_size < seg->len ? p->gso_size : seg->len;
@@ -159,7 +159,7 @@ static void on_frag_needed(struct stack *st, struct tcb *tcb, uint32_t mtu)
 	tcp_set_mtu(st, tcb, mtu);
 	if (tcb->mss < old && tcb->snd_nxt != tcb->snd_una && tcb->state != SD_ST_SYN_SENT &&
 	    tcb->state != SD_ST_SYN_RECV)
-		tcp_enter_loss(st, tcb, false);
+		tcp_simple_retransmit(st, tcb, false);
 }
 
 void tcp_err(struct stack *st, const struct ip_err_info *info)

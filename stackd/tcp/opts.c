@@ -117,6 +117,7 @@ unsigned tcp_opts_sack(uint8_t *to, const uint32_t (*blk)[2], unsigned cnt)
 	return 4 + 8 * cnt;
 }
 
+/* In Linux's order: the two bytes of SACK-permitted stand where the timestamps' NOPs would. */
 unsigned tcp_opts_syn(uint8_t *to, uint16_t mss, int wscale, bool sack, bool ts, uint32_t tsval,
 		      uint32_t tsecr)
 {
@@ -126,14 +127,16 @@ unsigned tcp_opts_syn(uint8_t *to, uint16_t mss, int wscale, bool sack, bool ts,
 	to[1] = 4;
 	to[2] = (uint8_t)(mss >> 8);
 	to[3] = (uint8_t)mss;
-	if (sack) {
-		to[n] = OPT_SACK_OK;
-		to[n + 1] = 2;
-		to[n + 2] = to[n + 3] = OPT_NOP;
+	if (ts) {
+		n += tcp_opts_ts(to + n, tsval, tsecr);
+	} else if (sack) {
+		to[n] = to[n + 1] = OPT_NOP;
 		n += 4;
 	}
-	if (ts)
-		n += tcp_opts_ts(to + n, tsval, tsecr);
+	if (sack) {
+		to[ts ? 4 : n - 2] = OPT_SACK_OK;
+		to[ts ? 5 : n - 1] = 2;
+	}
 	if (wscale >= 0) {
 		to[n] = OPT_NOP;
 		to[n + 1] = OPT_WS;

@@ -3,7 +3,7 @@
  * Runs once per connection and loop (tcp_flush), so that all that a loop's packets and commands
  * have made possible leaves in frames as large as they get, with the ACK on them.
  * Spec:    RFC 9293 3.7.4 (Nagle, in Minshall's form), 3.8.6.2.1 (silly windows), 3.8.6.1 (probes);
- *          RFC 6675 5 (C); RFC 5681 4.1 (restart after idle)
+ *          RFC 5681 4.1, RFC 2861 (restart after idle, unused window)
  * Holds:   I1, I4
  */
 #include <errno.h>
@@ -36,180 +36,207 @@ static bool something_new(const struct tcb *tcb)
 
 /* ---- bookkeeping of what leaves ---- */
 
-static void note_sent(struct stack *st, struct tcb *tcb, uint64_t len)
+/* RFC 7661's concern in Linux's form: how much of cwnd is used, per flight; what stays unused for
+ * an RTO is given back half-way. */
+static void validate_cwnd(struct stack *st, struct tcb *tcb, bool limited)
 {
-	tcb->last_snd_ms = tcp_ms(st);
-	if (!tcb->stall_ms)
-		tcb->stall_ms = tcp_ms(st) | 1;
-	if (!tcb->dl[DL_RTO])
-		tcp_dl_set(st, tcb, DL_RTO, tcp_rto(tcb));
-	if (len && tcp_ms(st) - tcb->last_rcv_ms < TCP_DELACK_US / 1000)
-		tcb->flags |= TF_PINGPONG;
-}
-
-static uint32_t segs_of(const struct tcb *tcb, uint64_t len)
-{
-	return (uint32_t)((len + tcb->mss - 1) / tcb->mss);
-}
-
-/* Retransmit [pos, pos + len) in the sequence space: the FIN, if it is inside, is not data. */
-static int retransmit(struct stack *st, struct tcb *tcb, uint64_t pos, uint64_t len)
-{
-	uint64_t data, end;
-	bool fin;
-	int err;
-
-	len = u64_min(len, tcp_frame_max(tcb));
-	end = pos + len;
-	fin = pos_lt(tcb->snd_tail, end);
-	data = pos_span(pos, pos_min(end, tcb->snd_tail));
-	err = tcp_send_data(st, tcb, pos, data, fin);
-	if (err)
-		return err;
-	snmp_add(st, SNMP_Tcp_RetransSegs, data ? segs_of(tcb, data) : 1);
-	if (tcb->ca == CA_LOSS)
-		snmp_add(st, SNMP_TcpExt_TCPSlowStartRetrans, 1);
-	else
-		snmp_add(st, SNMP_TcpExt_TCPFastRetrans, 1);
-	tcb->retrans += data ? segs_of(tcb, data) : 1;
-	tcb->rtt_us = 0;		/* Karn */
-	note_sent(st, tcb, 0);
-	tcb->high_rxt = pos_max(tcb->high_rxt, end);
-	return 0;
-}
-
-/* Room in the congestion window; a whole segment at least, or none. */
-static uint64_t cwnd_room(struct stack *st, const struct tcb *tcb)
-{
-	uint64_t pipe = tcp_pipe(st, tcb);
-
-	if (!pipe)
-		return u32_max(tcb->cwnd, tcb->mss);
-	return pipe + tcb->mss <= tcb->cwnd ? tcb->cwnd - pipe : 0;
-}
-
-/* The segment at snd_una at once: entry into recovery, or a partial ACK. */
-static int rtx_head(struct stack *st, struct tcb *tcb)
-{
-	const struct tcp_ranges *sb = tcp_ranges_at(st, tcb->sb);
-	uint64_t end = pos_min(tcb->snd_una + tcb->mss, tcb->snd_nxt);
-
-	tcb->flags &= ~TF_RTX_HEAD;
-	if (sb && sb->cnt)
-		end = pos_min(end, sb->r[0].lo);
-	if (!pos_lt(tcb->snd_una, end))
-		return 0;
-	return retransmit(st, tcb, tcb->snd_una, end - tcb->snd_una);
-}
-
-static int send_rtx(struct stack *st, struct tcb *tcb, bool spare)
-{
-	uint64_t pos, len, room, high;
-	enum tcp_rtx what;
-	int err = 0;
-
-	if (tcb->ca == CA_OPEN)
-		return 0;
-	if (tcb->flags & TF_RTX_HEAD)
-		err = rtx_head(st, tcb);
-	while (!err && (what = tcp_rtx_next(st, tcb, spare, &pos, &len)) != TCP_RTX_NONE) {
-		room = cwnd_room(st, tcb);
-		if (room < tcb->mss)
-			break;
-		high = tcb->high_rxt;
-		err = retransmit(st, tcb, pos, u64_min(len, room - room % tcb->mss));
-		if (what == TCP_RTX_RESCUE) {
-			tcb->high_rxt = high;
-			tcb->flags |= TF_RESCUED;
-		}
+	if (!u32_lt((uint32_t)tcb->snd_una, tcb->usage_seq) || limited ||
+	    (!(tcb->flags & TF_CWND_LIM) && tcb->packets_out > tcb->max_packets_out)) {
+		tcb->flags = limited ? tcb->flags | TF_CWND_LIM : tcb->flags & ~TF_CWND_LIM;
+		tcb->max_packets_out = tcb->packets_out;
+		tcb->usage_seq = (uint32_t)tcb->snd_nxt;
 	}
-	return err;
+	if (tcp_cwnd_limited(tcb)) {
+		tcb->cwnd_used = 0;
+		tcb->cwnd_ms = tcp_ms(st);
+		return;
+	}
+	tcb->cwnd_used = u32_max(tcb->cwnd_used, tcb->packets_out);
+	if ((tcp_ms(st) - tcb->cwnd_ms) * 1000ull < tcb->rto_us || tcp_cc_at(tcb->cc)->control ||
+	    !ld_rlx(&st->sys->tcp_slow_start_after_idle))
+		return;
+	if (tcb->ca == CA_OPEN && u32_max(tcb->cwnd_used, TCP_IW) < tcb->cwnd) {
+		tcb->ssthresh = tcp_current_ssthresh(tcb);
+		tcb->cwnd = (tcb->cwnd + u32_max(tcb->cwnd_used, TCP_IW)) / 2;
+	}
+	tcb->cwnd_used = 0;
+	tcb->cwnd_ms = tcp_ms(st);
+}
+
+/* RFC 5681 4.1, RFC 2861: the window halves for each RTO of silence, down to the initial one. */
+static void restart_after_idle(struct stack *st, struct tcb *tcb)
+{
+	uint64_t idle = (tcp_ms(st) - tcb->last_snd_ms) * 1000ull;
+	const struct tcp_cc *cc = tcp_cc_at(tcb->cc);
+	uint32_t least = u32_min(TCP_IW, tcb->cwnd);
+
+	if (idle <= tcb->rto_us || cc->control || !ld_rlx(&st->sys->tcp_slow_start_after_idle))
+		return;
+	if (cc->event)
+		cc->event(st, tcb, CC_CWND_RESTART);
+	tcb->ssthresh = tcp_current_ssthresh(tcb);
+	for (idle -= tcb->rto_us; idle > 0 && tcb->cwnd > least;
+	     idle -= u64_min(idle, tcb->rto_us))
+		tcb->cwnd >>= 1;
+	tcb->cwnd = u32_max(tcb->cwnd, least);
+	tcb->cwnd_ms = tcp_ms(st);
+	tcb->cwnd_used = 0;
+}
+
+static void start_of_flight(struct stack *st, struct tcb *tcb)
+{
+	const struct tcp_cc *cc = tcp_cc_at(tcb->cc);
+
+	restart_after_idle(st, tcb);
+	if (cc->event)
+		cc->event(st, tcb, CC_TX_START);
 }
 
 /* ---- new data ---- */
 
-/* RFC 5681 4.1, RFC 2861: after a pause of an RTO the window says nothing about the path. */
-static void restart_after_idle(struct stack *st, struct tcb *tcb)
-{
-	if (tcb->snd_una == tcb->snd_nxt &&
-	    (tcp_ms(st) - tcb->last_snd_ms) * 1000ull > tcp_rto(tcb))
-		tcb->cwnd = u32_min(tcb->cwnd, TCP_IW * (uint32_t)tcb->mss);
-}
-
-/* May the last, partial segment of what there is go now? */
+/* May the last, partial segment of what there is go now? RFC 9293 3.7.4, Minshall's form. */
 static bool partial_ok(const struct tcb *tcb)
 {
 	if (tcb->flags & (TF_PUSH_NOW | TF_FIN))
 		return true;
 	if (tcb->flags & TF_CORK)
 		return false;
-	return tcb->flags & TF_NODELAY || pos_le(tcb->snd_sml, tcb->snd_una);
+	return tcb->flags & TF_NODELAY || !u32_lt((uint32_t)tcb->snd_una, tcb->snd_sml);
 }
 
-/* Return: payload bytes of the next frame; *ret_fin: with FIN. 0 without FIN: nothing may go. */
-static uint64_t plan(struct stack *st, struct tcb *tcb, bool *ret_fin)
+/* Segments that cwnd has room for in one frame: half of it at most, so that ACKs come early. */
+static uint32_t quota(const struct tcb *tcb)
+{
+	uint32_t out = tcp_in_flight(tcb);
+
+	return out >= tcb->cwnd ? 0 : u32_min(u32_max(tcb->cwnd / 2, 1), tcb->cwnd - out);
+}
+
+/* Payload bytes of the next frame of at most @segs segments; *ret_fin: with FIN. 0 without FIN:
+ * nothing may go. */
+static uint64_t plan(const struct tcb *tcb, uint32_t segs, bool *ret_fin)
 {
 	uint64_t avail = pos_span(tcb->snd_nxt, tcb->snd_tail);
 	uint64_t wnd = pos_span(tcb->snd_nxt, tcb->snd_edge);
-	uint64_t room = cwnd_room(st, tcb), n;
+	uint32_t mss = tcp_seg_mss(tcb);
+	uint64_t n = u64_min(u64_min(avail, wnd), u64_min(tcp_frame_max(tcb),
+							  (uint64_t)segs * mss));
 
 	*ret_fin = false;
-	if (room < tcb->mss) {
-		tcb->flags |= TF_CWND_LIM;
-		return 0;
-	}
-	n = u64_min(u64_min(avail, wnd), tcp_frame_max(tcb));
-	if (n > room) {
-		n = room - room % tcb->mss;
-		tcb->flags |= TF_CWND_LIM;
-	}
-	if (n < avail && n >= tcb->mss)
-		n -= n % tcb->mss;
-	else if (n < avail && !(tcb->flags & TF_PUSH_NOW) && n < tcb->max_wnd / 2)
-		return 0;			/* a silly window */
-	else if (n == avail && n % tcb->mss && !partial_ok(tcb))
-		n -= n % tcb->mss;
-	*ret_fin = fin_due(tcb) && n == avail && n < wnd;
+	if (n < avail && n >= mss)
+		n -= n % mss;
+	else if (n < avail && !(tcb->flags & TF_PUSH_NOW))
+		return 0;			/* a silly window: the probe timer breaks it up */
+	else if (n == avail && n > mss && n % mss && !partial_ok(tcb))
+		n -= n % mss;
+	else if (n == avail && n < mss && !partial_ok(tcb))
+		n = 0;
+	*ret_fin = fin_due(tcb) && n == avail && (n < wnd || !n);
 	return n;
+}
+
+/* Return: 0, -ENOBUFS, -EPROTO. */
+static int send_one(struct stack *st, struct tcb *tcb, uint64_t n, bool fin)
+{
+	uint32_t rec = txq_get(st), was = tcb->packets_out;
+	int err;
+
+	if (!rec)
+		return -ENOBUFS;
+	err = tcp_send_data(st, tcb, tcb->snd_nxt, n, fin);
+	if (err) {
+		txq_unget(st, rec);
+		return err;
+	}
+	txq_append(st, tcb, rec, (uint32_t)n + fin, fin);
+	tcb->snd_nxt += n + fin;
+	if (n && n % tcb->mss)
+		tcb->snd_sml = (uint32_t)tcb->snd_nxt;
+	snmp_add(st, SNMP_TcpExt_TCPOrigDataSent, tcb->packets_out - was);
+	tcb->last_snd_ms = tcp_ms(st);
+	if (n && (tcp_ms(st) - tcb->last_data_ms) * 1000ull < tcb->ato_us)
+		tcb->flags |= TF_PINGPONG;
+	if (!was || tcb->rto_kind == RTO_PROBE || !tcb->dl[DL_RTO])
+		tcp_rto_rearm(st, tcb);
+	return 0;
+}
+
+static bool paced_out(struct stack *st, struct tcb *tcb)
+{
+	if (!tcb->pace_ns_kb || tcb->pace_us <= st->now_us)
+		return false;
+	tcp_dl_set(st, tcb, DL_PACE, tcb->pace_us - st->now_us);
+	return true;
+}
+
+/* The next frame waits for as long as this one takes at the pacing rate; what a tick of the wheel
+ * was late is made up for. */
+static void pace(struct stack *st, struct tcb *tcb, uint64_t bytes)
+{
+	uint64_t us = bytes * tcb->pace_ns_kb / (1024 * 1000);
+
+	if (!tcb->pace_ns_kb)
+		return;
+	if (tcb->pace_us + 1000 < st->now_us)
+		tcb->pace_us = st->now_us;
+	tcb->pace_us += us;
+}
+
+static void after_sending(struct stack *st, struct tcb *tcb, uint32_t sent)
+{
+	bool full = tcp_in_flight(tcb) >= tcb->cwnd;
+
+	if (sent && tcp_in_reduction(tcb))
+		tcb->prr_out += sent;
+	if (sent)
+		tlp_schedule(st, tcb, false);
+	if (sent || full)
+		validate_cwnd(st, tcb, full);
 }
 
 static int send_new(struct stack *st, struct tcb *tcb)
 {
+	uint32_t was = tcb->packets_out, segs;
+	int err = 0;
 	uint64_t n;
 	bool fin;
-	int err;
 
 	if (!something_new(tcb))
 		return 0;
-	restart_after_idle(st, tcb);
+	if (!was)
+		start_of_flight(st, tcb);
 	while (something_new(tcb)) {
-		n = plan(st, tcb, &fin);
+		segs = quota(tcb);
+		if (!segs || paced_out(st, tcb))
+			break;
+		n = plan(tcb, segs, &fin);
 		if (!n && !fin)
-			return 0;
-		err = tcp_send_data(st, tcb, tcb->snd_nxt, n, fin);
+			break;
+		err = send_one(st, tcb, n, fin);
 		if (err)
-			return err;
-		tcb->snd_nxt += n + fin;
-		if (n % tcb->mss)
-			tcb->snd_sml = tcb->snd_nxt;
-		if (!tcb->rtt_us) {
-			tcb->rtt_us = st->now_us;
-			tcb->rtt_pos = tcb->snd_nxt;
-		}
-		snmp_add(st, SNMP_TcpExt_TCPOrigDataSent, segs_of(tcb, n));
-		note_sent(st, tcb, n);
+			break;
+		pace(st, tcb, n);
 	}
-	return 0;
+	after_sending(st, tcb, tcb->packets_out - was);
+	return err;
+}
+
+bool tcp_push_one(struct stack *st, struct tcb *tcb)
+{
+	uint32_t was = tcb->packets_out, flags = tcb->flags;
+	uint64_t n;
+	bool fin, ok;
+
+	tcb->flags |= TF_NODELAY;
+	n = plan(tcb, 1, &fin);
+	tcb->flags = (tcb->flags & ~TF_NODELAY) | (flags & TF_NODELAY);
+	ok = (n || fin) && send_one(st, tcb, n, fin) == 0;
+	if (ok && tcp_in_reduction(tcb))
+		tcb->prr_out += tcb->packets_out - was;
+	return ok;
 }
 
 /* ---- timers of what could not go ---- */
-
-static uint64_t persist_us(const struct tcb *tcb)
-{
-	uint64_t us = (uint64_t)tcb->rto_us << tcb->persist_shift;
-
-	return u64_min(us, TCP_RTO_MAX_US);
-}
 
 static void set_persist(struct stack *st, struct tcb *tcb, int err)
 {
@@ -219,27 +246,27 @@ static void set_persist(struct stack *st, struct tcb *tcb, int err)
 		tcp_dl_set(st, tcb, DL_PERSIST, TCP_RETRY_US);
 		return;
 	}
-	if (tcb->snd_una != tcb->snd_nxt || !something_new(tcb)) {
+	if (tcb->packets_out || !something_new(tcb)) {
 		tcp_dl_clear(tcb, DL_PERSIST);
 		return;
 	}
-	if (!tcb->dl[DL_PERSIST])
-		tcp_dl_set(st, tcb, DL_PERSIST, corked ? TCP_CORK_US : persist_us(tcb));
+	if (!tcb->dl[DL_PERSIST] && !tcb->dl[DL_PACE])
+		tcp_dl_set(st, tcb, DL_PERSIST, corked ? TCP_CORK_US : tcp_probe_wait_us(tcb));
 }
 
 void tcp_output(struct stack *st, struct tcb *tcb)
 {
 	struct sd_slot_e *e;
-	int err;
+	int err = 0;
 
 	if (!may_send(tcb))
 		return;
-	tcb->flags &= ~TF_CWND_LIM;
-	err = send_rtx(st, tcb, false);
-	if (!err)
+	if (tcb->flags2 & T2_RTX)
+		err = tcp_rtx_lost(st, tcb);
+	if (!err) {
+		tcb->flags2 &= ~T2_RTX;
 		err = send_new(st, tcb);
-	if (!err)
-		err = send_rtx(st, tcb, true);
+	}
 	tcb->flags &= ~TF_PUSH_NOW;
 	if (err == -EPROTO) {
 		tcb->flags |= TF_HOSTILE;

@@ -124,6 +124,7 @@ enum tcp_verdict tcp_data_in_order(struct stack *st, struct tcb *tcb, struct tcp
 		tcp_dl_set(st, tcb, DL_TRIM, TCP_TRIM_US);
 	if (had_holes)
 		tcp_due(st, tcb, DUE_ACK);
+	tcp_data_event(st, tcb, seg);
 	tcp_ack_sched(st, tcb, seg);
 	tcp_rcv_tune(st, tcb);
 	return TCP_NEXT;
@@ -142,13 +143,13 @@ static enum tcp_verdict data_ahead(struct stack *st, struct tcb *tcb, struct tcp
 	if (got && tcp_ranges_add(r, seg->pos, seg->pos + got, &fresh)) {
 		v = TCP_NEXT;
 		if (fresh < got)
-			tcp_dsack_note(tcb, seg->pos, seg->pos + got);
+			tcp_dsack_note(st, tcb, seg->pos, seg->pos + got);
 	}
 	if (!r->cnt)
 		tcp_ranges_put(st, &tcb->ooo);
 out_ack:
 	snmp_inc(st, v == TCP_NEXT ? SNMP_TcpExt_TCPOFOQueue : SNMP_TcpExt_TCPOFODrop);
-	tcb->quick = TCP_QUICKACKS;
+	tcb->ooo_in++;
 	tcp_send_ack(st, tcb);			/* each: it may be the third duplicate */
 	return v;
 }
@@ -182,8 +183,11 @@ static bool trim(struct tcb *tcb, struct tcp_seg *seg)
 
 static enum tcp_verdict duplicate(struct stack *st, struct tcb *tcb, struct tcp_seg *seg)
 {
-	tcp_dsack_note(tcb, seg->pos, seg->pos + seg->len);
-	tcb->quick = TCP_QUICKACKS;
+	tcp_dsack_note(st, tcb, seg->pos, seg->pos + seg->len);
+	snmp_inc(st, SNMP_TcpExt_DelayedACKLost);
+	tcp_quickack(tcb, TCP_QUICKACKS);
+	tcb->flags &= ~TF_PINGPONG;
+	tcb->ato_us = TCP_DELACK_US;
 	tcp_due(st, tcb, DUE_ACK);
 	seg->why = DROP_TCP_OLD;
 	return TCP_DROP;
@@ -225,7 +229,7 @@ enum tcp_verdict tcp_step_data(struct stack *st, struct tcb *tcb, struct tcp_seg
 		return seg->len ? data_ahead(st, tcb, seg) : TCP_NEXT;
 	if (pos_lt(tcb->rcv_nxt, seg->pos + seg->len)) {
 		if (pos_lt(seg->pos, tcb->rcv_nxt))
-			tcp_dsack_note(tcb, seg->pos, tcb->rcv_nxt);
+			tcp_dsack_note(st, tcb, seg->pos, tcb->rcv_nxt);
 		return tcp_data_in_order(st, tcb, seg);
 	}
 	if (seg->len && !(tcb->flags & TF_FIN_SEEN && tcb->rcv_fin == tcb->rcv_nxt))

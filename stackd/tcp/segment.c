@@ -71,8 +71,9 @@ static void emit(struct stack *st, struct tcb *tcb, struct pkt *p, const struct 
 		tcb->rcv_wup = tcb->rcv_nxt;
 		tcb->due &= ~DUE_ACK;
 		tcp_dl_clear(tcb, DL_DELACK);
-		if (tcb->quick)
-			tcb->quick--;
+		if (tcb->quick && tcb->flags2 & T2_ACK_SCHED && !--tcb->quick)
+			tcb->ato_us = TCP_DELACK_US;
+		tcb->flags2 &= ~T2_ACK_SCHED;
 	}
 	if (tcb->flags & TF_LAST_WORDS && p->frag_cnt)
 		p = made_whole(st, p);
@@ -142,7 +143,7 @@ void tcp_send_rst(struct stack *st, struct tcb *tcb)
 
 bool tcp_oow_limited(struct stack *st, uint32_t *last_ms)
 {
-	if (tcp_ms(st) - *last_ms < TCP_OOW_MS)
+	if (tcp_ms(st) - *last_ms < ld_rlx(&st->sys->tcp_invalid_ratelimit))
 		return true;
 	*last_ms = tcp_ms(st);
 	return false;
@@ -151,12 +152,15 @@ bool tcp_oow_limited(struct stack *st, uint32_t *last_ms)
 static bool challenge_limited(struct stack *st)
 {
 	uint32_t s = (uint32_t)(st->now_us / 1000000);
+	uint32_t most = ld_rlx(&st->sys->tcp_challenge_ack_limit);
 
+	if (most == INT32_MAX)
+		return false;
 	if (s != st->tcp->challenge_s) {
 		st->tcp->challenge_s = s;
 		st->tcp->challenge_cnt = 0;
 	}
-	return st->tcp->challenge_cnt++ >= TCP_CHALLENGES_S;
+	return st->tcp->challenge_cnt++ >= most;
 }
 
 void tcp_send_challenge(struct stack *st, struct tcb *tcb)
@@ -198,7 +202,7 @@ void tcp_send_syn(struct stack *st, struct tcb *tcb)
 					  offer & TF_SACK, offer & TF_TS, ts_now(st, tcb),
 					  ack ? tcb->ts_recent : 0);
 	if (tcb->rtx_cnt == 0)
-		tcb->rtt_us = st->now_us;
+		tcb->rack_us = st->now_us;
 	emit(st, tcb, p, &o);
 }
 
@@ -214,14 +218,14 @@ static unsigned opts_now(const struct tcb *tcb)
 }
 
 /* Payload of a full segment that leaves now. */
-static uint32_t seg_mss(const struct tcb *tcb)
+uint32_t tcp_seg_mss(const struct tcb *tcb)
 {
 	return tcb->mss_max - opts_now(tcb);
 }
 
 uint32_t tcp_frame_max(const struct tcb *tcb)
 {
-	uint32_t mss = seg_mss(tcb), room = TCP_GSO_MAX - TCP_HDRS - TCP_OPTS_MAX;
+	uint32_t mss = tcp_seg_mss(tcb), room = TCP_GSO_MAX - TCP_HDRS - TCP_OPTS_MAX;
 	uint32_t frags = (PKT_FRAGS - 1) * SD_CHUNK_SIZE;
 
 	room = u32_min(room, frags);
@@ -232,7 +236,7 @@ int tcp_send_data(struct stack *st, struct tcb *tcb, uint64_t pos, uint64_t len,
 {
 	const struct shm_seg *seg = stack_seg(st, tcb->id.seg);
 	struct sd_slot_p *sp = sock_slot_p(st, tcb->id);
-	uint32_t mss = seg_mss(tcb);
+	uint32_t mss = tcp_seg_mss(tcb);
 	uint64_t got = 0;
 	struct out o;
 	struct pkt *p;

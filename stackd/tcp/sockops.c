@@ -126,12 +126,11 @@ static void positions_from_slot(struct tcb *tcb, struct sd_slot_e *e, const stru
 {
 	uint64_t snd = ld_acq(&sp->tx_tail), rcv = e->rx_tail;
 
-	tcb->snd_una = tcb->snd_nxt = tcb->snd_tail = tcb->snd_sml = tcb->recover = snd;
-	tcb->high_rxt = tcb->lost_edge = snd;
+	tcb->snd_una = tcb->snd_nxt = tcb->snd_tail = snd;
+	tcb->snd_sml = tcb->high_seq = tcb->usage_seq = tcb->rtt_seq = (uint32_t)snd;
 	tcb->iss -= (uint32_t)snd;
 	tcb->rcv_nxt = tcb->rcv_wup = tcb->rcv_high = rcv;
 	tcb->rcv_head = pos_min(ld_acq(&sp->rx_head), rcv);
-	tcb->rcv_adv = rcv + u32_min(tcb->rx_limit, 65535);
 	st_rel(&e->tx_una, snd);
 	st_rel(&e->tx_nxt, snd);
 }
@@ -145,7 +144,7 @@ static int start(struct stack *st, const struct connect_msg *m, struct sd_slot_e
 	if (!tcb)
 		return -EADDRNOTAVAIL;
 	tcp_load_opts(st, tcb, sp);
-	tcp_init_bufs(tcb, ld_rlx(&sp->opts.sndbuf), ld_rlx(&sp->opts.rcvbuf));
+	tcp_init_bufs(st, tcb, ld_rlx(&sp->opts.sndbuf), ld_rlx(&sp->opts.rcvbuf));
 	err = tcp_route(st, tcb);
 	if (err) {
 		tcb_free(st, tcb);
@@ -156,13 +155,14 @@ static int start(struct stack *st, const struct connect_msg *m, struct sd_slot_e
 	tcb->iss = tcp_isn(st, &m->t);
 	tcb->ts_off = tcp_ts_offset(st, &m->t);
 	positions_from_slot(tcb, e, sp);
+	tcp_window_init(st, tcb);
 	and_sc(&e->flags, SD_E_BOUND | SD_E_CLOSED);
 	st_rel(&e->worker, st->worker);
 	st_rel(&e->obj, OBJ(OBJ_TCB, tcb_idx(st, tcb)));	/* after worker: app/cmd.c, C1 */
 	tcp_set_state(st, tcb, SD_ST_SYN_SENT);
 	snmp_inc(st, SNMP_Tcp_ActiveOpens);
 	tcp_send_syn(st, tcb);
-	tcp_dl_set(st, tcb, DL_RTO, tcp_rto(tcb));
+	tcp_rto_set(st, tcb, RTO_LOSS, tcb->rto_us);
 	return 0;
 }
 
@@ -291,7 +291,7 @@ static void opt_changed(struct stack *st, struct tcb *tcb)
 	tcp_load_opts(st, tcb, sp);
 	snd = ld_rlx(&sp->opts.sndbuf);
 	rcv = ld_rlx(&sp->opts.rcvbuf);
-	tcp_init_bufs(tcb, snd, rcv);
+	tcp_init_bufs(st, tcb, snd, rcv);
 	tcb->rcv_ws = ws;			/* agreed upon in the SYN */
 	if (!snd)
 		tcb->tx_limit = tx;
@@ -344,14 +344,8 @@ static void op_setopt(struct stack *st, const struct sock_cmd *c, uint32_t obj)
 
 	if (c->u32[0] == IPPROTO_TCP && c->u32[1] == TCP_CONGESTION)
 		cc = tcp_cc_find(c->str);
-	if (cc >= 0 && tcb && tcb->cc != cc) {
-		uint32_t cwnd = tcb->cwnd, ssthresh = tcb->ssthresh;
-
-		tcb->cc = (uint8_t)cc;
-		tcp_cc_at(tcb->cc)->init(tcb);
-		tcb->cwnd = cwnd;
-		tcb->ssthresh = ssthresh;
-	}
+	if (cc >= 0 && tcb && tcb->cc != cc)
+		tcp_cc_switch(st, tcb, (uint8_t)cc);
 	answer(st, c, cc < 0 ? cc : 0);
 	tcp_intent(st, OBJ_NONE, 0);
 }
@@ -363,7 +357,8 @@ static void op_getopt(struct stack *st, const struct sock_cmd *c, uint32_t obj)
 	char name[16] = { 0 };
 
 	if (c->u32[0] == IPPROTO_TCP && c->u32[1] == TCP_CONGESTION) {
-		strncpy(name, tcp_cc_at(tcb ? tcb->cc : 0)->name, sizeof(name) - 1);
+		strncpy(name, tcp_cc_at(tcb ? tcb->cc : tcp_cc_default(st))->name,
+			sizeof(name) - 1);
 		st->up->reply(st, c->reply, 0, name, sizeof(name));
 	} else if (c->u32[0] == IPPROTO_TCP && c->u32[1] == TCP_MAXSEG) {
 		st->up->reply(st, c->reply, 0, &mss, sizeof(mss));

@@ -109,15 +109,19 @@ static int init_memory(struct stack *st, struct tcp_state *ts)
 		err = pool_share(st, AR_TW, &ts->tws);
 	if (!err)
 		err = idx_pool_init(&ts->rngs, 1, TCP_RANGE_POOL - 1);
+	if (!err)
+		err = idx_pool_init(&ts->txrs, 1, TCP_TXR_POOL - 1);
 	if (err)
 		return err;
 	ts->tcb_base = (struct tcb *)(st->arena->base + st->arena->hdr->reg[AR_TCB].off);
 	ts->listeners = st->arena->hdr->reg[AR_LISTENER].cnt;
 	ts->ranges_size = TCP_RANGE_POOL * sizeof(struct tcp_ranges);
+	ts->txr_size = TCP_TXR_POOL * sizeof(struct tcp_txr);
+	ts->txr = map_sparse(ts->txr_size);
 	ts->syn_size = 2 * ts->listeners * sizeof(uint32_t);
 	ts->ranges = map_sparse(ts->ranges_size);
 	ts->syn_head = map_sparse(ts->syn_size);
-	if (!ts->ranges || !ts->syn_head)
+	if (!ts->ranges || !ts->txr || !ts->syn_head)
 		return -ENOMEM;
 	ts->syn_cnt = ts->syn_head + ts->listeners;
 	return 0;
@@ -159,6 +163,8 @@ void tcp_fini(struct stack *st)
 	idx_pool_fini(&ts->tcbs);
 	idx_pool_fini(&ts->tws);
 	idx_pool_fini(&ts->rngs);
+	idx_pool_fini(&ts->txrs);
+	unmap(ts->txr, ts->txr_size);
 	unmap(ts->ranges, ts->ranges_size);
 	unmap(ts->syn_head, ts->syn_size);
 	unmap(ts, sizeof(*ts));

@@ -10,12 +10,12 @@
  *
  * Holds (tcb_assert() after each segment in debug and simulation):
  *   I1  snd_una <= snd_nxt <= snd_tail + 1, the 1 only when a FIN is queued
- *   I2  snd_una <= high_rxt, lost_edge <= snd_nxt while recovering
+ *   I2  the transmit records tile [snd_una, snd_nxt); packets_out, sacked_out, lost_out and
+ *       retrans_out are the sums of their segments by mark (tcp_txq_assert)
  *   I3  rcv_nxt <= rcv_adv + 1; slot_e.rx_tail == rcv_nxt, less 1 once the FIN has come
  *   I4  something outstanding => DL_RTO set; something to send and a closed window => DL_PERSIST
  *       set
- *   I5  ranges of a scoreboard or reassembly list are sorted, disjoint, not touching, above
- *       snd_una or rcv_nxt
+ *   I5  ranges of a reassembly list are sorted, disjoint, not touching, above rcv_nxt
  */
 #ifndef TCP_TCP_INT_H
 #define TCP_TCP_INT_H
@@ -42,6 +42,8 @@ static_assert(sizeof(struct tcp_hdr) == 20, "RFC 9293 3.1");
 #define TH_PSH	0x08u
 #define TH_ACK	0x10u
 #define TH_URG	0x20u
+#define TH_ECE	0x40u
+#define TH_CWR	0x80u
 
 #define TCP_OPTS_MAX	40
 #define TCP_SACK_MAX	4
@@ -93,50 +95,41 @@ static inline uint32_t u32_max(uint32_t a, uint32_t b) { return a > b ? a : b; }
 static inline uint64_t u64_min(uint64_t a, uint64_t b) { return a < b ? a : b; }
 static inline uint32_t tcp_ms(const struct stack *st) { return (uint32_t)(st->now_us / 1000); }
 
-/* ---- constants (Linux's defaults under their sysctl names) ---- */
+/* ---- constants; what can be set is in core/sysctl.def ---- */
 
-#define TCP_RTO_INIT_US		1000000u
-#define TCP_RTO_MIN_US		200000u
+#define TCP_RTO_MIN_US		200000u		/* a probe of a closed window waits it */
 #define TCP_RTO_MAX_US		120000000u
+#define TCP_TIMEOUT_MIN_US	2000u		/* of tail probes and reordering timers */
 #define TCP_DELACK_US		40000u
+#define TCP_DELACK_MAX_US	200000u
 #define TCP_CORK_US		200000u
 #define TCP_TRIM_US		1000000u
 #define TCP_RETRY_US		10000u		/* after the packet pool was empty */
-#define TCP_TIMEWAIT_US		60000000ull	/* also tcp_fin_timeout */
-#define TCP_SYN_RETRIES		6
-#define TCP_SYNACK_RETRIES	5
-#define TCP_RETRIES2		15
-#define TCP_ORPHAN_RETRIES	8
-/* retransmissions that count in a window taken back */
-#define TCP_RTX_PROBES		7
-#define TCP_KEEP_IDLE_S		7200
-#define TCP_KEEP_INTVL_S	75
-#define TCP_KEEP_CNT		9
+#define TCP_TIMEWAIT_US		60000000ull
 #define TCP_IW			10		/* segments, RFC 6928 */
-#define TCP_DUP_THRESH		3
 #define TCP_MSS_UNKNOWN		536u
 #define TCP_MSS_MIN		88u		/* as tcp_min_snd_mss with room for options */
 #define TCP_PMTU_MIN		552u
 #define TCP_QUICKACKS		16
-#define TCP_OOW_MS		500		/* tcp_invalid_ratelimit */
-#define TCP_CHALLENGES_S	1000		/* tcp_challenge_ack_limit per second and worker */
-#define TCP_RMEM_DEFAULT	131072u
-#define TCP_RMEM_MAX		6291456u
-#define TCP_WMEM_DEFAULT	131072u
-#define TCP_WMEM_MAX		4194304u
 #define TCP_BUF_MIN		4608u
+#define TCP_SND_FIRST		131072u		/* a send buffer begins with room for a burst */
 #define TCP_PAWS_AGE_MS		(24u * 24 * 3600 * 1000)
 #define TCP_WSCALE_MAX		14
 #define TCP_GSO_MAX		65535u		/* IP total length of a super-frame */
 #define TCP_HDRS		40u		/* IPv4 and TCP header */
+#define TCP_SSTHRESH_INF	0x7fffffffu
+#define TCP_RACK_PERSIST	16		/* recoveries that a widened window outlives */
 
 /* ---- connection state ---- */
 
 /* Deadlines that share a TCB's one wheel node; milliseconds, 0 = none. */
-enum tcp_dl { DL_RTO, DL_PERSIST, DL_DELACK, DL_KEEP, DL_TRIM, DL_MAX };
+enum tcp_dl { DL_RTO, DL_PERSIST, DL_DELACK, DL_KEEP, DL_TRIM, DL_PACE, DL_MAX };
+
+/* What DL_RTO is set for: one of them at a time (RFC 8985 8). */
+enum tcp_rto_kind { RTO_LOSS, RTO_PROBE, RTO_REORDER };
 
 /* Congestion state, Linux's numbers as tcp_info shows them. */
-enum tcp_ca { CA_OPEN = 0, CA_RECOVERY = 3, CA_LOSS = 4 };
+enum tcp_ca { CA_OPEN = 0, CA_DISORDER, CA_CWR, CA_RECOVERY, CA_LOSS };
 
 /* tcb.flags */
 #define TF_TS		(1u << 0)	/* timestamps agreed */
@@ -153,22 +146,33 @@ enum tcp_ca { CA_OPEN = 0, CA_RECOVERY = 3, CA_LOSS = 4 };
 #define TF_KEEPALIVE	(1u << 11)
 #define TF_WND_STALL	(1u << 12)	/* persist timer waits for the peer's window */
 #define TF_PINGPONG	(1u << 13)	/* interactive: ACKs ride on answers */
-#define TF_CWND_LIM	(1u << 14)	/* the window of congestion held data back */
+#define TF_CWND_LIM	(1u << 14)	/* the congestion window was full within the last flight */
 #define TF_HOSTILE	(1u << 15)	/* program broke the contract: abort at the next chance */
 #define TF_LOCAL	(1u << 16)	/* peer is stackd itself */
 #define TF_RCV_TUNE	(1u << 17)	/* receive buffer grows by itself */
 #define TF_SND_TUNE	(1u << 18)
 #define TF_DSACK	(1u << 19)	/* dsack_lo/hi go into the next ACK */
-#define TF_RTX_HEAD	(1u << 20)	/* send the segment at snd_una now, whatever cwnd says */
+#define TF_FRTO		(1u << 20)	/* RFC 5682: is the timeout spurious? */
 #define TF_PUSH_NOW	(1u << 21)	/* persist or cork timer: send a partial segment once */
 #define TF_ZERO_WND	(1u << 22)	/* the last window we sent was 0 */
-#define TF_RESCUED	(1u << 23)	/* RFC 6675: the one rescue retransmission was made */
+#define TF_TLP_RTX	(1u << 23)	/* the tail probe was a retransmission */
 #define TF_HASHED	(1u << 24)
 #define TF_NO_DF	(1u << 25)
-#define TF_EMBRYO	(1u << 26)	/* in a SYN queue: the union is syn_next, syn_prev */
+#define TF_EMBRYO	(1u << 26)	/* in a SYN queue */
 
 #define TF_RESET	(1u << 27)	/* adoption: not to be trusted, reset it */
 #define TF_LAST_WORDS	(1u << 28)	/* what is sent now is copied: the FIFO is about to go */
+
+/* tcb.flags2 */
+#define T2_RACK_ADV	(1u << 0)	/* RACK's newest delivery has advanced: look for losses */
+#define T2_RACK_DSACK	(1u << 1)	/* a D-SACK came in this round */
+#define T2_RENEG	(1u << 2)	/* the peer took SACKs back */
+#define T2_ECN		(1u << 3)	/* agreed (RFC 3168) */
+#define T2_ECN_DEMAND	(1u << 4)	/* say ECE until the peer says CWR */
+#define T2_ECN_CWR	(1u << 5)	/* say CWR with the next new data */
+#define T2_ECN_SEEN	(1u << 6)	/* the peer has marked a segment as capable */
+#define T2_ACK_SCHED	(1u << 8)	/* data is not acknowledged yet */
+#define T2_RTX		(1u << 7)	/* send what is marked lost, as far as cwnd allows */
 
 /* tcb.due: why it is on the dirty list */
 #define DUE_TX		(1u << 0)
@@ -181,53 +185,89 @@ struct tcb {
 	struct wheel_node tm;
 	uint32_t dl[DL_MAX];
 	uint32_t armed_ms;		/* when tm fires, valid while armed */
-	uint32_t flags;			/* TF_* */
+	uint32_t flags, flags2;		/* TF_*, T2_* */
 	uint8_t state;			/* enum sd_state, by tcp_set_state() only */
 	uint8_t ca;			/* enum tcp_ca */
 	uint8_t due;			/* DUE_* */
 	uint8_t cc;			/* index of the congestion control */
 	uint32_t dirty_next, dirty_prev;
-	union {				/* SYN_RECV: siblings of the listener; later: range lists */
-		struct { uint32_t syn_next, syn_prev; };
-		struct { uint32_t sb, ooo; };	/* scoreboard, reassembly; 0 = empty */
-	};
+	uint32_t syn_next, syn_prev;	/* TF_EMBRYO: siblings of the listener */
+	uint32_t ooo;			/* reassembly list; 0 = empty */
 	uint32_t holder;		/* SYN_RECV: AR_LISTENER; active: AR_BOUND; else 0 */
 	uint32_t iss, irs;
 
-	/* send */
+	/* send; 32-bit positions are the low half, ordered like sequence numbers */
 	uint64_t snd_una, snd_nxt;
 	uint64_t snd_tail;		/* checked copy of slot_p.tx_tail */
 	uint64_t snd_edge;		/* right edge of the peer's window */
-	uint64_t snd_wl1;
-	uint64_t snd_sml;		/* end of the last segment that was not full (Nagle) */
-	uint64_t high_rxt;		/* RFC 6675 HighRxt: next to retransmit */
-	uint64_t recover;		/* recovery ends when this is acknowledged */
-	uint64_t lost_edge;		/* what is not SACKed below is deemed lost */
-	uint64_t rtt_pos, rtt_us;	/* one timed segment: its end, when sent; 0 = none */
+	uint32_t txq_head, txq_tail;	/* transmit records in order of position, 0 = none */
+	uint32_t ts_head, ts_tail;	/* those that may be lost, by time of transmission */
+	uint32_t packets_out, sacked_out, lost_out, retrans_out;	/* segments */
+	uint32_t cwnd, ssthresh;	/* segments */
+	uint32_t cwnd_cnt;		/* acknowledged towards the next segment of cwnd */
 	uint32_t max_wnd;		/* largest window the peer has offered */
-	uint32_t cwnd, ssthresh;	/* bytes */
-	uint32_t srtt_us, rttvar_us, rto_us;	/* srtt 0 = no sample yet */
-	uint32_t tx_limit, rx_limit;
-	uint32_t last_snd_ms, last_rcv_ms, last_ack_ms;
-	uint32_t stall_ms;		/* since when nothing was acknowledged; 0 = all was */
-	uint32_t last_oow_ms;
+	uint32_t usage_seq, max_packets_out;	/* was cwnd full up to there; the most until then */
+	uint32_t cwnd_used, cwnd_ms;	/* RFC 2861: how much of it lately, since when */
 	uint16_t mss_max;		/* by MTU, peer's MSS and TCP_MAXSEG; without options */
 	uint16_t mss;			/* less the timestamps: payload of a full segment */
 	uint16_t mss_peer;
 	uint16_t mtu;
-	uint16_t dupacks;		/* NewReno: segments that have left the network */
+	uint32_t snd_sml;		/* end of the last segment that was not full (Nagle) */
+	uint32_t snd_wl1;		/* of the peer's numbers */
+
+	/* round trips (RFC 6298 in Linux's form) */
+	uint32_t srtt8_us;		/* 8 times the smoothed round trip; 0 = no sample */
+	uint32_t mdev_us, mdev_max_us, rttvar_us;	/* four times the deviation */
+	uint32_t rtt_seq;		/* rttvar may fall once per flight: its end */
+	uint32_t rto_us;		/* with backoff */
+	uint32_t min_rtt_us, min_rtt_ms;	/* smallest lately, and when */
+	uint64_t rack_us;		/* RACK: newest delivered transmission; SYN_*: SYN sent */
+	uint32_t rack_end, rack_rtt_us;
+	uint32_t rack_delivered;	/* delivered when the reordering window last grew */
+	uint8_t rack_steps, rack_persist;
+
+	/* recovery */
+	uint8_t rto_kind;		/* enum tcp_rto_kind */
+	uint8_t backoff;		/* doublings of rto_us, or of the probes' wait */
+	uint32_t high_seq;		/* recovery ends when this is acknowledged */
+	uint32_t sack_high;		/* end of the highest SACKed segment, when sacked_out */
+	uint32_t rtx_hint, sack_hint;	/* records where the last search ended, 0 = none */
+	uint32_t undo_marker;		/* snd_una at the reduction that can be undone */
+	int32_t undo_retrans;		/* retransmissions that nobody called duplicate; -1 none */
+	uint32_t prior_cwnd, prior_ssthresh;	/* before the reduction; ssthresh 0: no undo */
+	uint32_t prr_delivered, prr_out;
+	uint32_t retrans_ms;		/* first retransmission of this episode, 0 = none */
+	uint32_t tlp_seq;		/* snd_nxt at the tail probe, valid while tlp_out */
+	uint16_t reordering;
+	uint8_t undo_ok, tlp_out;	/* undo_marker, tlp_seq are valid */
+	uint32_t reord_seen;
+
+	/* delivery rate (32-bit microseconds, differences only) */
+	uint32_t delivered, delivered_ce, lost, app_limited;
+	uint32_t delivered_us, first_tx_us, rate_delivered, rate_us;
+
+	uint32_t pace_ns_kb;		/* pacing: wire time of 1024 bytes, 0 = unpaced */
+	uint64_t pace_us;		/* when the next frame may go */
+
+	uint32_t tx_limit, rx_limit;
+	uint32_t last_snd_ms, last_rcv_ms;	/* last data sent, last segment that was taken */
+	uint32_t last_data_ms;		/* last data received */
+	uint32_t last_oow_ms;
+	uint32_t probe_ms;		/* since when probes are unanswered, 0 = none are */
+	uint32_t ato_us;		/* how long an ACK is held back now */
 	uint16_t rcv_mss;		/* estimate of the peer's segment size */
 	uint8_t snd_ws, rcv_ws;
 	uint8_t rtx_cnt, probes;	/* unanswered retransmissions, probes */
 	uint8_t quick;			/* ACKs to send at once */
-	uint8_t persist_shift;		/* backoff of window probes */
+	uint8_t syn_rtx;		/* handshake segments sent again */
 	uint8_t tos, ttl;
 	uint8_t keep_cnt, syn_cnt;	/* 0 = default */
 	uint16_t keep_idle_s, keep_intvl_s;
 	uint16_t maxseg;
 	uint16_t soft_err;
-	uint32_t user_timeout_ms;
+	uint32_t user_timeout_ms, notsent_lowat;
 	uint32_t retrans;		/* segments retransmitted in all */
+	uint32_t bytes_retrans, dsack_dups, segs_in, segs_out, data_in, data_out, ooo_in;
 
 	/* receive */
 	uint64_t rcv_nxt;
@@ -235,6 +275,8 @@ struct tcb {
 	uint64_t rcv_wup;		/* rcv_nxt when the last ACK went out */
 	uint64_t rcv_head;		/* checked copy of slot_p.rx_head */
 	uint64_t rcv_high;		/* highest position backed by chunks */
+	uint32_t rcv_ssthresh;		/* the window is not wider than this yet */
+	uint32_t wnd_clamp;		/* nor ever than this */
 	uint64_t rcv_fin;		/* TF_FIN_SEEN */
 	uint64_t drs_edge;		/* autotuning: end of the measured window */
 	uint32_t drs_ms;
@@ -242,9 +284,78 @@ struct tcb {
 	uint32_t dsack_lo, dsack_hi;	/* wire numbers */
 
 	uint32_t next_hop4;		/* wire order; routes are looked up again after a timeout */
-	uint32_t cc_priv[4];		/* the congestion control's own */
+	uint32_t cc_priv[14];		/* the congestion control's own */
 };
-static_assert(sizeof(struct tcb) <= 448, "idle connection costs less than 1 KiB in all");
+static_assert(sizeof(struct tcb) <= 704, "eleven lines");
+
+/* One frame as it was sent, until it is acknowledged: the retransmission queue and the scoreboard.
+ * Private memory: what is lost with the engine is taken for lost by the network. */
+struct tcp_txr {
+	uint64_t pos;			/* in the sequence space; len counts the FIN */
+	uint32_t len;
+	uint16_t mss;			/* payload of its full segments */
+	uint16_t segs;
+	uint32_t next, prev;		/* by position */
+	uint32_t tnext, tprev;		/* by time; tprev == idx of itself: not in that list */
+	uint64_t sent_us;
+	uint8_t flags;			/* TXR_* */
+	uint8_t rsv[3];
+	uint32_t delivered, delivered_us, first_us;	/* the connection's, when it was sent */
+	uint32_t in_flight;		/* segments, itself included */
+};
+static_assert(sizeof(struct tcp_txr) <= 64, "one line");
+
+#define TXR_SACKED	(1u << 0)
+#define TXR_LOST	(1u << 1)
+#define TXR_RTX		(1u << 2)	/* sent again, and that copy is in flight */
+#define TXR_EVER	(1u << 3)	/* was ever sent again */
+#define TXR_FIN		(1u << 4)
+#define TXR_LIMITED	(1u << 5)	/* sent while the program had too little to send */
+#define TXR_TIMED	(1u << 6)	/* in the list by time */
+#define TXR_RATED	(1u << 7)	/* its delivery was counted for the rate */
+
+/* A rate sample, as congestion controls get it with each ACK. */
+struct tcp_rate {
+	bool valid;			/* prior_* were taken from a delivered segment */
+	bool app_limited, retrans, ack_delayed;
+	uint32_t prior_us, prior_delivered, prior_in_flight, tx_in_flight;
+	uint32_t last_end;
+	uint32_t delivered;		/* segments over interval_us; 0 = no sample */
+	uint32_t interval_us;
+	uint32_t rtt_us;		/* of the segment acknowledged last, 0 = none */
+	uint32_t acked_sacked, losses, ce;
+};
+
+/* What one ACK says: facts in flag, sums; lives on the stack of tcp_step_ack(). */
+struct tcp_ack {
+	uint32_t flag;			/* FLAG_* */
+	uint64_t prior_una;
+	uint32_t prior_fack;		/* end of the highest SACKed before */
+	uint32_t reord;			/* lowest position that was overtaken */
+	uint32_t dup;			/* duplicate ACKs that this one stands for */
+	uint64_t first_sack_us, last_sack_us;	/* when newly SACKed segments were sent */
+	uint8_t rexmit;			/* enum tcp_rexmit */
+	bool ece;
+	struct tcp_rate rs;
+};
+enum tcp_rexmit { REXMIT_NONE, REXMIT_LOST, REXMIT_NEW };
+
+#define FLAG_DATA	(1u << 0)	/* carried data */
+#define FLAG_WIN	(1u << 1)	/* changed the window */
+#define FLAG_ACKED	(1u << 2)	/* acknowledged something */
+#define FLAG_RTX_ACKED	(1u << 3)	/* some of it had been sent again */
+#define FLAG_SACKED	(1u << 4)	/* newly SACKed something */
+#define FLAG_ECE	(1u << 5)
+#define FLAG_LOST_RTX	(1u << 6)	/* a retransmission was lost */
+#define FLAG_ORIG	(1u << 7)	/* original transmissions arrived after all */
+#define FLAG_UNA	(1u << 8)	/* snd_una advanced */
+#define FLAG_DSACK	(1u << 9)
+#define FLAG_DSACK_TLP	(1u << 10)
+#define FLAG_RENEG	(1u << 11)
+#define FLAG_TIMER	(1u << 12)	/* set the retransmission timer anew */
+#define FLAG_DELAYED	(1u << 13)	/* may have been a delayed ACK */
+#define FLAG_NOT_DUP	(FLAG_DATA | FLAG_WIN | FLAG_ACKED)
+#define FLAG_FORWARD	(FLAG_ACKED | FLAG_SACKED)
 
 /* TIME_WAIT, and FIN_WAIT2 of orphans: no slot, no FIFO. */
 struct tcp_tw {
@@ -260,7 +371,7 @@ struct tcp_tw {
 	uint8_t has_ts, tos, rcv_ws, rsv[2];
 };
 
-/* Sorted, disjoint position ranges: a SACK scoreboard or a reassembly list. */
+/* Sorted, disjoint position ranges: a reassembly list. */
 #define TCP_RANGES 64
 struct tcp_range { uint64_t lo, hi; };
 struct tcp_ranges {
@@ -274,6 +385,9 @@ struct tcp_state {
 	struct tcb *tcb_base;		/* record 0 of AR_TCB */
 	struct tcp_ranges *ranges;	/* private memory: may be lost with the engine */
 	size_t ranges_size;
+	struct idx_pool txrs;
+	struct tcp_txr *txr;		/* likewise */
+	size_t txr_size;
 	uint32_t dirty_head, dirty_tail;
 	uint32_t *syn_head, *syn_cnt;	/* by listener: embryonic connections of this worker */
 	size_t syn_size;
@@ -282,6 +396,7 @@ struct tcp_state {
 };
 
 #define TCP_RANGE_POOL 65536u
+#define TCP_TXR_POOL (1u << 20)
 
 /* ---- tcp.c ---- */
 /* TF_HOSTILE ends the connection. Return: false when it did. */
@@ -376,14 +491,87 @@ void tcp_syn_queue_del(struct stack *st, struct tcb *tcb);
 void tcp_listen_down(struct stack *st, uint32_t listener);
 void tcp_listen_up(struct stack *st, uint32_t listener);
 
+/* ---- txq.c: what was sent and is not acknowledged ---- */
+static inline struct tcp_txr *txr_at(struct stack *st, uint32_t idx)
+{
+	return idx ? &st->tcp->txr[idx] : NULL;
+}
+static inline uint64_t txr_end(const struct tcp_txr *r) { return r->pos + r->len; }
+static inline uint32_t txr_data(const struct tcp_txr *r) { return r->len - !!(r->flags & TXR_FIN); }
+/* Reserve a record before sending. Return: its index, 0 = none left. */
+uint32_t txq_get(struct stack *st);
+void txq_unget(struct stack *st, uint32_t idx);
+/* [snd_nxt, + len) has been sent; takes the record. */
+void txq_append(struct stack *st, struct tcb *tcb, uint32_t idx, uint32_t len, bool fin);
+/* Cut a record: [pos, +len) stays. Return: false when there is no record for the rest. */
+bool txq_split(struct stack *st, struct tcb *tcb, struct tcp_txr *r, uint32_t len);
+void txq_recut(struct tcb *tcb, struct tcp_txr *r);
+void txq_merge_next(struct stack *st, struct tcb *tcb, struct tcp_txr *r);
+void txq_remove(struct stack *st, struct tcb *tcb, struct tcp_txr *r);
+/* Its newest transmission is now. */
+void txq_touch(struct stack *st, struct tcb *tcb, struct tcp_txr *r);
+void txq_untime(struct stack *st, struct tcb *tcb, struct tcp_txr *r);
+void txq_trim(struct stack *st, struct tcb *tcb, struct tcp_txr *r, uint64_t below);
+void txq_free(struct stack *st, struct tcb *tcb);
+/* Adoption: everything outstanding is one run of lost records. Return: false = no memory. */
+bool txq_all_lost(struct stack *st, struct tcb *tcb);
+void txq_assert(struct stack *st, const struct tcb *tcb);
+
+static inline uint32_t tcp_in_flight(const struct tcb *tcb)
+{
+	return tcb->packets_out - tcb->sacked_out - tcb->lost_out + tcb->retrans_out;
+}
+/* Linux's highest_sack: where the first never SACKed position behind all SACKed ones is. */
+static inline uint32_t tcp_fack(const struct tcb *tcb)
+{
+	return tcb->sacked_out && tcb->flags & TF_SACK ? tcb->sack_high : (uint32_t)tcb->snd_una;
+}
+
 /* ---- ack.c, sack.c ---- */
 enum tcp_verdict tcp_step_ack(struct stack *st, struct tcb *tcb, struct tcp_seg *seg);
 void tcp_tx_space(struct stack *st, struct tcb *tcb, struct sd_slot_e *e);
-/* Return: bytes newly SACKed. */
-uint64_t tcp_sack_rx(struct stack *st, struct tcb *tcb, const struct tcp_seg *seg);
-uint64_t tcp_sack_lost_edge(struct stack *st, const struct tcb *tcb);
+void tcp_sack_rx(struct stack *st, struct tcb *tcb, const struct tcp_seg *seg, struct tcp_ack *a);
+void tcp_sack_reordering(struct stack *st, struct tcb *tcb, uint32_t low, bool ts);
 unsigned tcp_sack_blocks(struct stack *st, struct tcb *tcb, uint32_t (*blk)[2], unsigned max);
-void tcp_dsack_note(struct tcb *tcb, uint64_t lo, uint64_t hi);
+void tcp_dsack_note(struct stack *st, struct tcb *tcb, uint64_t lo, uint64_t hi);
+
+/* ---- recover.c: the states of congestion, undo, PRR ---- */
+void tcp_alert(struct stack *st, struct tcb *tcb, const struct tcp_seg *seg, struct tcp_ack *a);
+void tcp_prr(struct tcb *tcb, uint32_t newly_acked, uint32_t newly_lost, uint32_t flag);
+void tcp_enter_recovery(struct stack *st, struct tcb *tcb, bool ece);
+void tcp_enter_cwr(struct stack *st, struct tcb *tcb);
+void tcp_enter_loss(struct stack *st, struct tcb *tcb);
+/* The path takes less than some segments have: send them again; or @all that is outstanding. */
+void tcp_simple_retransmit(struct stack *st, struct tcb *tcb, bool all);
+void tcp_set_ca(struct stack *st, struct tcb *tcb, enum tcp_ca ca);
+void tcp_try_keep_open(struct stack *st, struct tcb *tcb);
+void tcp_init_reduction(struct stack *st, struct tcb *tcb);
+void tcp_end_reduction(struct stack *st, struct tcb *tcb);
+void tcp_mark_lost(struct stack *st, struct tcb *tcb, struct tcp_txr *r);
+uint32_t tcp_current_ssthresh(const struct tcb *tcb);
+static inline bool tcp_in_reduction(const struct tcb *tcb)
+{
+	return tcb->ca == CA_CWR || tcb->ca == CA_RECOVERY;
+}
+
+/* ---- rack.c: RFC 8985 ---- */
+void rack_advance(struct stack *st, struct tcb *tcb, const struct tcp_txr *r);
+/* Return: true when a timer was set for what may still be reordered. */
+bool rack_mark_lost(struct stack *st, struct tcb *tcb);
+int64_t rack_left_us(struct stack *st, const struct tcb *tcb, const struct tcp_txr *r,
+		     uint32_t reo_us);
+void rack_on_timeout(struct stack *st, struct tcb *tcb);
+void rack_update_window(struct stack *st, struct tcb *tcb, const struct tcp_rate *rs);
+bool tlp_schedule(struct stack *st, struct tcb *tcb, bool advancing);
+void tlp_on_timeout(struct stack *st, struct tcb *tcb);
+void tlp_on_ack(struct stack *st, struct tcb *tcb, const struct tcp_seg *seg, uint32_t flag);
+
+/* ---- rate.c ---- */
+void rate_on_sent(struct stack *st, struct tcb *tcb, struct tcp_txr *r);
+void rate_on_delivered(struct tcb *tcb, struct tcp_txr *r, struct tcp_rate *rs);
+void rate_finish(struct stack *st, struct tcb *tcb, uint32_t delivered, uint32_t lost,
+		 struct tcp_rate *rs);
+void rate_app_limited(struct tcb *tcb);
 
 /* ---- reass.c: received data into the FIFO ---- */
 enum tcp_verdict tcp_step_data(struct stack *st, struct tcb *tcb, struct tcp_seg *seg);
@@ -393,13 +581,20 @@ bool tcp_rx_consume(struct stack *st, struct tcb *tcb);
 
 /* ---- window.c: what we advertise, when we acknowledge ---- */
 uint16_t tcp_window(struct stack *st, struct tcb *tcb);		/* wire value; moves rcv_adv */
-bool tcp_window_opened(const struct tcb *tcb);
+bool tcp_window_opened(struct tcb *tcb);
+void tcp_window_init(struct stack *st, struct tcb *tcb);
+void tcp_window_open(struct tcb *tcb);
+void tcp_data_event(struct stack *st, struct tcb *tcb, const struct tcp_seg *seg);
+/* The next ACKs go at once, @most of them. */
+void tcp_quickack(struct tcb *tcb, uint32_t most);
 void tcp_ack_sched(struct stack *st, struct tcb *tcb, const struct tcp_seg *seg);
 void tcp_rcv_tune(struct stack *st, struct tcb *tcb);
 uint8_t tcp_wscale_for(uint32_t space);
 
 /* ---- output.c, segment.c ---- */
 void tcp_output(struct stack *st, struct tcb *tcb);
+/* One new segment whatever cwnd says (a tail probe). Return: true when it went. */
+bool tcp_push_one(struct stack *st, struct tcb *tcb);
 void tcp_send_ack(struct stack *st, struct tcb *tcb);
 void tcp_send_challenge(struct stack *st, struct tcb *tcb);
 void tcp_send_probe(struct stack *st, struct tcb *tcb);
@@ -408,6 +603,7 @@ void tcp_send_rst(struct stack *st, struct tcb *tcb);
 /* [pos, pos + len), FIN appended when it ends at the tail and one is queued.
  * Return: 0, -ENOBUFS, -EPROTO (hole in the FIFO). */
 int tcp_send_data(struct stack *st, struct tcb *tcb, uint64_t pos, uint64_t len, bool fin);
+uint32_t tcp_seg_mss(const struct tcb *tcb);	/* payload of a full segment that leaves now */
 uint32_t tcp_frame_max(const struct tcb *tcb);			/* payload of a super-frame */
 /* Without a TCB. */
 struct tcp_raw {
@@ -422,19 +618,31 @@ void tcp_send_raw(struct stack *st, const struct tcp_raw *r);
 void tcp_reply_rst(struct stack *st, const struct tcp_seg *seg, const struct sock_tuple *t);
 bool tcp_oow_limited(struct stack *st, uint32_t *last_ms);
 
-/* ---- rtx.c ---- */
-void tcp_rtt_sample(struct tcb *tcb, uint32_t rtt_us);
-uint32_t tcp_rto(const struct tcb *tcb);			/* with backoff, microseconds */
-uint64_t tcp_pipe(struct stack *st, const struct tcb *tcb);
-/* RFC 6675 NextSeg(): rule 1; with @spare (no new data can go) rules 3 and 4. A rescue leaves
- * HighRxt alone and is made once. */
-enum tcp_rtx { TCP_RTX_NONE, TCP_RTX_HOLE, TCP_RTX_RESCUE };
-enum tcp_rtx tcp_rtx_next(struct stack *st, struct tcb *tcb, bool spare, uint64_t *ret_pos,
-			  uint64_t *ret_len);
-void tcp_enter_recovery(struct stack *st, struct tcb *tcb);
-void tcp_enter_loss(struct stack *st, struct tcb *tcb, bool reduce);
+/* ---- rtt.c ---- */
+void tcp_rtt_sample(struct stack *st, struct tcb *tcb, uint32_t rtt_us);
+void tcp_rtt_min(struct stack *st, struct tcb *tcb, uint32_t rtt_us, bool delayed);
+void tcp_rto_reset(struct stack *st, struct tcb *tcb);		/* from the samples, no backoff */
+static inline uint32_t tcp_srtt_us(const struct tcb *tcb) { return tcb->srtt8_us >> 3; }
+static inline uint32_t tcp_min_rtt(const struct tcb *tcb)
+{
+	return tcb->min_rtt_ms ? tcb->min_rtt_us : UINT32_MAX;
+}
+
+/* ---- rtx.c: sending again ---- */
+/* One record, or up to @segs segments of it. Return: 0, -EAGAIN (window), -ENOBUFS, -EPROTO. */
+int tcp_rtx_one(struct stack *st, struct tcb *tcb, struct tcp_txr *r, uint32_t segs);
+/* What is marked lost, as far as cwnd allows. Return: as above. */
+int tcp_rtx_lost(struct stack *st, struct tcb *tcb);
+void tcp_rto_rearm(struct stack *st, struct tcb *tcb);
+void tcp_rto_set(struct stack *st, struct tcb *tcb, enum tcp_rto_kind kind, uint64_t us);
+/* Until the retransmission timer that counts from the head's transmission; may be negative. */
+int64_t tcp_rto_left_us(struct stack *st, const struct tcb *tcb);
 void tcp_on_rto(struct stack *st, struct tcb *tcb);
 void tcp_on_persist(struct stack *st, struct tcb *tcb);
+uint64_t tcp_probe_wait_us(const struct tcb *tcb);
+bool tcp_rtx_timed_out(struct stack *st, const struct tcb *tcb, unsigned boundary,
+		       uint32_t timeout_ms);
+unsigned tcp_orphan_retries(struct stack *st, const struct tcb *tcb, bool alive);
 
 /* ---- timer.c ---- */
 void tcp_dl_set(struct stack *st, struct tcb *tcb, enum tcp_dl which, uint64_t delta_us);
@@ -469,7 +677,7 @@ void tcp_abort_queued(struct stack *st, struct sock_id id);	/* listener gone: ne
 /* Read what the program may have changed: options, tx_tail. False: hostile. */
 void tcp_load_opts(struct stack *st, struct tcb *tcb, const struct sd_slot_p *sp);
 bool tcp_tx_pull(struct stack *st, struct tcb *tcb);
-void tcp_init_bufs(struct tcb *tcb, uint32_t sndbuf, uint32_t rcvbuf);
+void tcp_init_bufs(struct stack *st, struct tcb *tcb, uint32_t sndbuf, uint32_t rcvbuf);
 void tcp_set_mtu(struct stack *st, struct tcb *tcb, uint32_t mtu);
 /* SYN and SYN+ACK: what the peer's options mean. */
 void tcp_negotiate(struct stack *st, struct tcb *tcb, const struct tcp_seg *seg);

@@ -70,13 +70,18 @@ static void on_trim(struct stack *st, struct tcb *tcb)
 static void on_delack(struct stack *st, struct tcb *tcb)
 {
 	snmp_inc(st, SNMP_TcpExt_DelayedACKs);
-	tcb->flags &= ~TF_PINGPONG;	/* no answer came that it could have ridden on */
+	/* no answer came that it could have ridden on */
+	if (tcb->flags & TF_PINGPONG)
+		tcb->ato_us = TCP_DELACK_US;
+	else
+		tcb->ato_us = u32_min(2 * tcb->ato_us, tcb->rto_us);
+	tcb->flags &= ~TF_PINGPONG;
 	tcp_due(st, tcb, DUE_ACK);
 }
 
-static uint32_t keep_idle_ms(const struct tcb *tcb)
+static uint32_t keep_idle_ms(struct stack *st, const struct tcb *tcb)
 {
-	return 1000u * (tcb->keep_idle_s ? tcb->keep_idle_s : TCP_KEEP_IDLE_S);
+	return 1000u * (tcb->keep_idle_s ? tcb->keep_idle_s : ld_rlx(&st->sys->tcp_keepalive_time));
 }
 
 void tcp_keep_restart(struct stack *st, struct tcb *tcb)
@@ -84,30 +89,32 @@ void tcp_keep_restart(struct stack *st, struct tcb *tcb)
 	if (!(tcb->flags & TF_KEEPALIVE))
 		tcp_dl_clear(tcb, DL_KEEP);
 	else if (!tcb->dl[DL_KEEP])
-		tcp_dl_set(st, tcb, DL_KEEP, keep_idle_ms(tcb) * 1000ull);
+		tcp_dl_set(st, tcb, DL_KEEP, keep_idle_ms(st, tcb) * 1000ull);
 }
 
 static bool keep_expired(struct stack *st, const struct tcb *tcb, uint32_t idle)
 {
 	if (tcb->user_timeout_ms)
 		return tcb->probes && idle >= tcb->user_timeout_ms;
-	return tcb->probes >= (tcb->keep_cnt ? tcb->keep_cnt : TCP_KEEP_CNT);
+	return tcb->probes >= (tcb->keep_cnt ? tcb->keep_cnt :
+				ld_rlx(&st->sys->tcp_keepalive_probes));
 }
 
 /* Return: false when the connection was given up. */
 static bool on_keep(struct stack *st, struct tcb *tcb)
 {
 	uint32_t idle = tcp_ms(st) - tcb->last_rcv_ms;
-	uint32_t intvl_s = tcb->keep_intvl_s ? tcb->keep_intvl_s : TCP_KEEP_INTVL_S;
+	uint32_t intvl_s = tcb->keep_intvl_s ? tcb->keep_intvl_s :
+			   ld_rlx(&st->sys->tcp_keepalive_intvl);
 
 	if (!(tcb->flags & TF_KEEPALIVE))
 		return true;
 	if (tcb->snd_una != tcb->snd_nxt || tcb->dl[DL_PERSIST]) {
-		tcp_dl_set(st, tcb, DL_KEEP, keep_idle_ms(tcb) * 1000ull);
+		tcp_dl_set(st, tcb, DL_KEEP, keep_idle_ms(st, tcb) * 1000ull);
 		return true;		/* other timers look after it */
 	}
-	if (idle < keep_idle_ms(tcb)) {
-		tcp_dl_set(st, tcb, DL_KEEP, (keep_idle_ms(tcb) - idle) * 1000ull);
+	if (idle < keep_idle_ms(st, tcb)) {
+		tcp_dl_set(st, tcb, DL_KEEP, (keep_idle_ms(st, tcb) - idle) * 1000ull);
 		return true;
 	}
 	if (keep_expired(st, tcb, idle)) {
@@ -141,6 +148,9 @@ static bool fire_one(struct stack *st, struct tcb *tcb, enum tcp_dl which)
 		return on_keep(st, tcb);
 	case DL_TRIM:
 		on_trim(st, tcb);
+		break;
+	case DL_PACE:
+		tcp_due(st, tcb, DUE_TX);
 		break;
 	case DL_MAX:
 		break;

@@ -14,9 +14,16 @@ struct tcp_tw *tcp_tw_at(struct stack *st, uint32_t idx)
 	return tw && tw->substate != SD_ST_FREE ? tw : NULL;
 }
 
+/* The wait for the peer's FIN can be set, TIME_WAIT cannot, as on Linux. */
+static uint64_t tw_us(struct stack *st, const struct tcp_tw *tw)
+{
+	return tw->substate == SD_ST_TIME_WAIT ? TCP_TIMEWAIT_US :
+	       ld_rlx(&st->sys->tcp_fin_timeout) * 1000000ull;
+}
+
 static void rearm(struct stack *st, uint32_t idx, struct tcp_tw *tw)
 {
-	wheel_arm(st->wheel, OBJ(OBJ_TW, idx), &tw->tm, st->now_us + TCP_TIMEWAIT_US);
+	wheel_arm(st->wheel, OBJ(OBJ_TW, idx), &tw->tm, st->now_us + tw_us(st, tw));
 }
 
 bool tcp_tw_add(struct stack *st, const struct tcp_tw *from)
@@ -104,9 +111,10 @@ static enum tcp_verdict in_fin_wait2(struct stack *st, uint32_t idx, struct tcp_
 			tcp_tw_free(st, idx);
 		return TCP_DONE;
 	}
-	if (seg->flags & TH_SYN || !(seg->flags & TH_ACK) || !u32_lt(tw->rcv_nxt, end))
+	if (seg->flags & TH_SYN || !(seg->flags & TH_ACK) || !u32_lt(tw->rcv_nxt, end) ||
+	    end == seg->seq)
 		return drop(seg, DROP_TCP_STATE);
-	if (!(seg->flags & TH_FIN) || seg->seq + seg->len != tw->rcv_nxt) {
+	if (!(seg->flags & TH_FIN) || end != tw->rcv_nxt + 1) {
 		/* Data for a program that has closed. */
 		snmp_inc(st, SNMP_TcpExt_TCPAbortOnData);
 		tcp_reply_rst(st, seg, &tw->t);

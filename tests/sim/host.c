@@ -137,6 +137,8 @@ static void check_tcbs(struct sim_host *h)
 		if (!tcb)
 			continue;
 		tcb_assert(&h->st, tcb);
+		if (tcb->state != SD_ST_SYN_SENT && tcb->state != SD_ST_SYN_RECV)
+			txq_assert(&h->st, tcb);
 		/* I4, and no sender without a timer */
 		if (pos_lt(tcb->snd_nxt, tcb->snd_tail) && !tcb->dl[DL_RTO] &&
 		    !tcb->dl[DL_PERSIST] && tcb->state != SD_ST_SYN_SENT &&
@@ -180,6 +182,7 @@ void host_fini(struct sim_host *h)
 	none_left(h, tcp_tcb_used(st), "TCBs");
 	none_left(h, tcp_tw_used(st), "TIME_WAIT entries");
 	none_left(h, st->tcp->rngs.used, "range lists");
+	none_left(h, st->tcp->txrs.used, "transmit records");
 	none_left(h, sock_ecount(st), "hash entries");
 	none_left(h, (uint64_t)sock_slot_used(st, SIM_SEG), "slots");
 	none_left(h, h->epools[SIM_SEG].chunk_used, "receive chunks");

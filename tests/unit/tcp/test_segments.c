@@ -45,7 +45,7 @@ Test(listen, syn_ack_repeats_and_gives_up)
 	expect_seg(c, TH_SYN | TH_ACK, 0, 1, 0);
 	cr_expect_eq(tcp_tcb_used(&c->s.host[0].st), 1);
 	sc_pass(c, 200 * 1000000ull);
-	for (unsigned i = 0; i < TCP_SYNACK_RETRIES; i++)
+	for (unsigned i = 0; i < c->s.host[0].st.sys->tcp_synack_retries; i++)
 		expect_seg(c, TH_SYN | TH_ACK, 0, 1, 0);
 	quiet(c);
 	cr_expect_eq(tcp_tcb_used(&c->s.host[0].st), 0);
@@ -135,7 +135,7 @@ Test(checks, acks_of_what_was_never_sent)
 
 	sc_accept(c, &x);
 	in(c, TH_ACK, 1, 5000, 1000, 10);
-	expect_seg(c, TH_ACK, 1, 1, 0);
+	quiet(c);				/* as Linux: ignored while the connection is up */
 	cr_expect_eq(dropped(c, DROP_TCP_ACK), 1);
 	cr_expect_eq(sc_e(x)->rx_tail, 0, "its data was not taken");
 	in(c, TH_PSH, 1, 0, 1000, 10);		/* no ACK bit at all */
@@ -294,8 +294,7 @@ Test(send, three_duplicates_retransmit)
 	expect_seg(c, TH_ACK, 1, 1, 1460);
 	quiet(c);
 	cr_expect_eq(tcb->ca, CA_RECOVERY);
-	cr_expect_eq(tcb->cwnd, tcb->ssthresh);
-	cr_expect_eq(tcb->ssthresh, 7300);
+	cr_expect_eq(tcb->ssthresh, 7, "CUBIC's 0.7");
 	in(c, TH_ACK, 1, 14601, 65535, 0);
 	cr_expect_eq(tcb->ca, CA_OPEN);
 	cr_expect_eq(snmp(c, SNMP_TcpExt_TCPSackRecovery), 1);
@@ -313,11 +312,14 @@ Test(send, timeout_backs_off_and_gives_up)
 	sc_write(x, 100);
 	cr_expect_eq(out(c).len, 100);
 	sc_pass(c, 300000);
+	expect_seg(c, TH_ACK | TH_PSH, 1, 1, 100);	/* tail loss probe */
+	cr_expect_eq(tcb->ca, CA_OPEN);
+	sc_pass(c, 300000);
 	expect_seg(c, TH_ACK | TH_PSH, 1, 1, 100);
 	cr_expect_eq(tcb->ca, CA_LOSS);
-	cr_expect_eq(tcb->cwnd, tcb->mss);
+	cr_expect_eq(tcb->cwnd, 1);
 	sc_pass(c, 3000 * 1000000ull);
-	for (unsigned i = 1; i < TCP_RETRIES2; i++)
+	for (unsigned i = 1; i < 15; i++)
 		expect_seg(c, TH_ACK | TH_PSH, 1, 1, 100);
 	quiet(c);
 	cr_expect_eq(sc_e(x)->err, ETIMEDOUT);
@@ -644,7 +646,7 @@ Test(icmp, smaller_segments_after_frag_needed)
 	host_turn(&c->s.host[0]);
 	cr_expect_eq(tcb->mss, 960);
 	expect_seg(c, TH_ACK, 1, 1, 960);
-	cr_expect_eq(tcb->cwnd, 14600, "no sign of congestion");
+	cr_expect_eq(tcb->cwnd, 10, "no sign of congestion");
 	in(c, TH_RST, 1, 0, 0, 0);
 	sc_close(x);
 	sc_free(c);
@@ -662,7 +664,7 @@ Test(info, tells_the_truth)
 	sc_write(x, 3000);
 	in(c, TH_ACK, 1, 1461, 30000, 100);
 	cr_expect_eq(sc_cmd(x, SD_OP_GETINFO, 0), 0);
-	cr_expect_eq(c->s.host[0].reply_len, sizeof(i));
+	cr_expect_eq(c->s.host[0].reply_len, 248, "as Linux 6.18, up to tcpi_total_rto_time");
 	memcpy(&i, c->s.host[0].reply, sizeof(i));
 	cr_expect_eq(i.tcpi_state, SD_ST_ESTABLISHED);
 	cr_expect_eq(i.tcpi_snd_mss, 1460);
