@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* tcp/txq.c - transmit records: what was sent, when, and what became of it
  * A record stands for one frame, up to 64 KiB; payload stays in the send FIFO. Records are cut
- * where SACK blocks, losses and retransmissions need it, and neighbours that are SACKed grow together
- * again. Each lies in a list by position, and, while it may still be found lost, in one by the time
- * of its last transmission, which is the order RACK asks in.
+ * where SACK blocks, losses and retransmissions need it, and neighbours that are SACKed grow
+ * together again. Each lies in a list by position, and, while it may still be found lost, in one by
+ * the time of its last transmission, which is the order RACK asks in.
  * Holds:   I2; a record that is SACKed, or lost and not sent again, is not in the list by time
  * Limits:  TCP_TXR_POOL records a worker; without one nothing is sent
  */
