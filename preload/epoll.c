@@ -181,6 +181,8 @@ static int ep_wait(struct ep_call *c)
 	bool over = c->timeout_ns == TIMEOUT_NONE;
 	int n = harvest(c);
 
+	if (!n)
+		pl_settle();
 	if (n || over)
 		return n;
 	c->deadline = c->timeout_ns == PL_FOREVER ? PL_FOREVER : pl_now_ns() + c->timeout_ns;

@@ -48,9 +48,10 @@ static int rpc_await(struct pl_waiter *w, const struct sd_reply *rep, uint32_t w
 {
 	uint32_t seq = cmd->rseq;
 	uint64_t until = pl_now_ns() +
-			 (ld_rlx(&pl.info->cpus) < 2 ? 0 : ld_rlx(&pl.info->spin_ns));
+			 (pl_spin_hinders() ? 0 : ld_rlx(&pl.info->spin_ns));
 	int r = 0;
 
+	pl_settle();
 	while (!reply_here(rep, seq)) {
 		if (r)
 			return r;

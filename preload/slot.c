@@ -5,6 +5,8 @@
  * Holds:   S1 pending: only who turns it from 0 pushes a KICK
  *          S2 the doorbell is rung once per look of the worker: by whose notice was the first, if
  *             the worker sleeps. A signal handler does not rely on a notice that it interrupted
+ *          S3 a worker that naps is rung for before the thread waits (pl_settle()), and looks by
+ *             itself if it never does
  * Threads: any; async-signal-safe
  */
 #include <sched.h>
@@ -99,14 +101,35 @@ static void ring(uint32_t worker)
 /* Notices of this thread that are not complete; more than one only in signal handlers. */
 static __thread volatile uint32_t in_notice __attribute__((tls_model("initial-exec")));
 
+/* Bit per napping worker that has commands of this thread and was not rung for. A bit that a signal
+ * handler's loses is made up by the worker, which looks by itself soon. */
+static __thread uint32_t owed __attribute__((tls_model("initial-exec")));
+static_assert(SD_MAX_WORKERS <= 32, "a bit each");
+
 static void notice(uint32_t worker)
 {
 	bool nested = in_notice++ > 0, first = shm_cmd_notice(&pl.seg, pl.proc_idx, worker);
+	/* pairs with the worker: sleeping (xchg_sc), then a look at the dirty words */
+	uint32_t sleeping = ld_sc(&pl.info->worker[worker].sleeping);
 
-	/* pairs with the worker: sleeping = 1 (xchg_sc), then a look at the dirty words */
-	if ((first || nested) && ld_sc(&pl.info->worker[worker].sleeping))
+	if ((first || nested) && sleeping == SD_NAPPING)
+		owed |= 1u << worker;
+	else if ((first || nested) && sleeping)
 		ring(worker);
 	in_notice--;
+}
+
+void pl_settle(void)
+{
+	uint32_t to = owed;
+
+	owed = 0;
+	for (; to; to &= to - 1) {
+		unsigned w = (unsigned)__builtin_ctz(to);
+
+		if (ld_sc(&pl.info->worker[w].sleeping))
+			ring(w);
+	}
 }
 
 /* The ring is full only while the worker is far behind or being replaced: wait for it, bounded. */

@@ -399,8 +399,10 @@ ssize_t pl_stream_recv(uint32_t slot, struct pl_iter *it, int flags)
 			return (ssize_t)done;
 		if (end != RX_OPEN)
 			return rx_end_errno(slot, end);
-		if (nonblock)
+		if (nonblock) {
+			pl_settle();
 			return -EAGAIN;
+		}
 		r = rx_wait(slot, &d, done > 0, done && (flags & MSG_PEEK));
 		if (r)
 			return done ? (ssize_t)done : r;

@@ -15,6 +15,7 @@
  */
 #include <limits.h>
 #include <pthread.h>
+#include <sched.h>
 #include <string.h>
 #include <sys/signalfd.h>
 #include <sys/single_threaded.h>
@@ -202,9 +203,21 @@ bool pl_sigs_interrupt(const struct pl_sigs *sg)
 
 /* ---- the spin ---- */
 
+bool pl_spin_hinders(void)
+{
+	int cpu = sched_getcpu();
+
+	if (ld_rlx(&pl.info->cpus) < 2 || ld_rlx(&pl.info->crowded))
+		return true;
+	for (unsigned w = 0; w < pl.workers; w++)
+		if (ld_rlx(&pl.info->worker[w].cpu) == (uint32_t)(cpu + 1))
+			return true;
+	return false;
+}
+
 static uint32_t spin_budget(struct pl_spin *sp)
 {
-	if (ld_rlx(&pl.info->cpus) < 2)
+	if (pl_spin_hinders())
 		return 0;
 	if (!sp->known) {
 		sp->budget_ns = ld_rlx(&pl.info->spin_ns);
@@ -233,6 +246,7 @@ bool pl_spin(struct pl_spin *sp, struct sd_mbox *m, uint64_t deadline, struct pl
 	uint64_t now, until;
 	bool got;
 
+	pl_settle();
 	if (!budget)
 		return shm_mbox_any(m);
 	now = pl_now_ns();

@@ -57,6 +57,9 @@ struct pl_sigs {			/* the signal mask around a spin */
 /* Spin until @m has a bit, at most until @deadline. Return: true when there is one. On false,
  * signals may be blocked. pl_sigs_restore() is due in any case. */
 bool pl_spin(struct pl_spin *sp, struct sd_mbox *m, uint64_t deadline, struct pl_sigs *sg);
+/* Would spinning only hold up what is waited for? A worker runs on this very core, or there is but
+ * one. */
+bool pl_spin_hinders(void);
 /* Tell how long the sleep was that came after a spin in vain. */
 void pl_spin_slept(struct pl_spin *sp, uint64_t from_ns);
 void pl_sigs_block(struct pl_sigs *sg);

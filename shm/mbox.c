@@ -15,6 +15,8 @@
  */
 #include "shm/mbox.h"
 
+#include <sched.h>
+
 /* ---- posting ---- */
 
 static void set_summaries(struct sd_mbox *mb, uint32_t leaf)
@@ -173,6 +175,10 @@ static void set_sleeping(struct sd_mbox *mb, uint32_t state)
 
 bool shm_mbox_sleep(struct sd_mbox *mb)
 {
+	uint32_t cpu = (uint32_t)(sched_getcpu() + 1);
+
+	if (ld_rlx(&mb->cpu) != cpu)
+		st_rlx(&mb->cpu, cpu);
 	set_sleeping(mb, SD_MBOX_ASLEEP);	/* pairs with ld_sc(sleeping) in shm_mbox_post() */
 	if (!shm_mbox_any(mb))
 		return true;

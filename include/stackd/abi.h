@@ -273,7 +273,8 @@ struct sd_mbox {
 	uint32_t rseq;			/* last reply sequence that the consumer asked for */
 	uint32_t cursor;		/* bit where the next take begins; writer: consumer */
 	uint64_t top[4];
-	uint64_t pad[2];
+	uint32_t cpu;			/* where the consumer went to sleep, + 1; a hint */
+	uint32_t pad[3];
 	uint64_t mid[SD_MBOX_BITS / 64 / 64];
 	uint64_t leaf[SD_MBOX_BITS / 64];
 };
@@ -473,6 +474,11 @@ struct sd_route {
 	uint32_t ifindex;		/* SD_RT_LOCAL: interface that carries it, 0 = none */
 };
 
+/* A worker's sleeping word. Napping: it looks by itself within 100 us; who has more to do rings when
+ * he has done that. */
+#define SD_SLEEPING	1u		/* ring the doorbell */
+#define SD_NAPPING	2u		/* ring it before you wait yourself */
+
 struct sd_info {
 	uint64_t magic;			/* SD_INFO_MAGIC */
 	uint16_t major, minor;
@@ -482,9 +488,12 @@ struct sd_info {
 	/* what a wake-up costs here: how long to spin before sleeping */
 	uint32_t spin_ns;
 	uint32_t cpus;			/* usable by engine and programs */
-	uint64_t pad[4];
-	/* 1 = ring the doorbell */
-	struct { uint32_t sleeping; uint32_t pad[15]; } worker[SD_MAX_WORKERS];
+	/* more threads are runnable than there are CPUs: nobody should spin */
+	uint32_t crowded;
+	uint32_t pad0;
+	uint64_t pad[3];
+	/* sleeping: SD_SLEEPING, SD_NAPPING, 0 = awake. cpu: where it runs, + 1; a hint, 0 = none */
+	struct { uint32_t sleeping, cpu; uint32_t pad[14]; } worker[SD_MAX_WORKERS];
 	/* Defaults that programs show before the engine knows the socket. */
 	uint32_t def_sndbuf, def_rcvbuf, max_sndbuf, max_rcvbuf, somaxconn;
 	uint32_t rt_seq;		/* seqlock: odd while routes change */

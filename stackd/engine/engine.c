@@ -235,7 +235,10 @@ static int make_arena(struct engine *eng)
 static int set_up(struct engine *eng)
 {
 	uint32_t cpus = topo_cpu_cnt(), spin;
-	int r = sandbox_drop(&eng->conf, eng->dev->grant.pinned);
+	int r;
+
+	crowd_init(&eng->crowd);
+	r = sandbox_drop(&eng->conf, eng->dev->grant.pinned);
 
 	if (r)
 		return fail("cannot drop privileges", r);

@@ -12,6 +12,7 @@
 
 #include "stackd/app/app.h"
 #include "stackd/engine/handoff.h"
+#include "stackd/engine/idle.h"
 #include "stackd/engine/wake.h"
 #include "stackd/nic/nic.h"
 #include "stackd/supervisor/proto.h"
@@ -54,6 +55,8 @@ struct worker {
 	struct nic *queue;		/* the driver's own, NULL = none; st.nic may be around it */
 	uint64_t wake_workers;		/* bit per worker that got messages in this loop */
 	int cpu;			/* pinned to, -1 = not */
+	int runs_on;			/* as the info page says */
+	struct idle idle;
 	pthread_t thread;
 };
 
@@ -96,6 +99,7 @@ struct engine {
 
 	uint32_t stop;			/* st_rel by worker 0 */
 	uint32_t failed;		/* a worker could not start: -errno */
+	struct crowd crowd;		/* worker 0 */
 	struct xcall *unsent;		/* cross calls not yet sent to everybody; worker 0 */
 	struct engine_start *start;	/* while the workers start */
 	struct ctl_state *ctl;

@@ -4,8 +4,8 @@
  * One loop: completions; a burst from the device; commands of programs; messages of other workers;
  * packets to ourselves; timers; then one flush each: TCP's output and ACKs, the transmit vector,
  * wake-ups of programs and of other workers.
- * While there is work it loops; after that it spins for about what a wake-up costs here
- * (calib.c); then it says in the info page that it sleeps, looks once more for what came before
+ * While there is work it loops; after that it spins or naps for a while (idle.h), at most for
+ * what a wake-up costs here (calib.c); then it says in the info page that it sleeps, looks once more for what came before
  * that could be seen, and waits in its ring.
  * Pairs:   xchg_sc(sleeping = 1) then ld_sc of dirty words and hand-off rings, with: program
  * or_sc(dirty)
@@ -192,6 +192,15 @@ static unsigned take_messages(struct worker *w)
 	return total;
 }
 
+/* Did the mailbox's consumer go to sleep on this core? */
+static bool runs_here(struct worker *w, const struct app_wake *wake)
+{
+	const struct shm_seg *seg = stack_seg(&w->st, wake->seg);
+	const struct sd_mbox *mb = seg ? shm_mbox(seg, wake->mbox) : NULL;
+
+	return mb && ld_rlx(&mb->cpu) == (uint32_t)(w->runs_on + 1);
+}
+
 static void wake_programs(struct worker *w)
 {
 	struct app_wake wakes[WAKES_AT_ONCE];
@@ -203,12 +212,16 @@ static void wake_programs(struct worker *w)
 			int32_t *fds = ld_acq(&w->eng->mbox_fd[wakes[i].seg % STACK_MAX_SEGS]);
 			int fd = fds ? ld_acq(&fds[wakes[i].mbox % SD_MAX_MBOXES]) : -1;
 
-			if (fd >= 0)
-				wake_add(&w->wake, fd);
+			if (fd < 0)
+				continue;
+			wake_add(&w->wake, fd);
+			w->idle.same |= runs_here(w, &wakes[i]);
 		}
 	} while (n == WAKES_AT_ONCE);
-	if (w->wake.cnt)
-		wake_flush(&w->wake);
+	if (!w->wake.cnt)
+		return;
+	wake_flush(&w->wake);
+	w->idle.woke = true;
 }
 
 static void flush(struct worker *w)
@@ -226,6 +239,26 @@ static void flush(struct worker *w)
 	ring_submit(w);
 }
 
+/* Programs that run on the same core do not spin for us. */
+static void tell_cpu(struct worker *w)
+{
+	int cpu = sched_getcpu();
+
+	if (cpu == w->runs_on)
+		return;
+	w->runs_on = cpu;
+	st_rlx(&w->eng->info->worker[w->st.worker].cpu, (uint32_t)(cpu + 1));
+}
+
+static void tell_crowd(struct worker *w)
+{
+	struct sd_info *info = w->eng->info;
+	bool crowded = crowd_poll(&w->eng->crowd, w->st.now_us);
+
+	if (ld_rlx(&info->crowded) != crowded)
+		st_rlx(&info->crowded, crowded);
+}
+
 /* Return: whether there was anything to do. */
 static bool loop_once(struct worker *w)
 {
@@ -234,6 +267,7 @@ static bool loop_once(struct worker *w)
 
 	st->now_us = clock_mono_us();
 	snmp_inc(st, SNMP_Worker_Loops);
+	tell_cpu(w);
 	work = ring_reap(w);
 	work += link_poll(st, RX_BUDGET);
 	work += app_poll(st, CMD_BUDGET);
@@ -242,6 +276,8 @@ static bool loop_once(struct worker *w)
 	work += wheel_advance(st->wheel, st->now_us);
 	if (st->worker == 0)
 		work += ctl_poll(w->eng) + device_poll(w->eng, st->now_us);
+	if (st->worker == 0)
+		tell_crowd(w);
 	flush(w);
 	return work != 0;
 }
@@ -283,33 +319,39 @@ static bool arm_device(struct worker *w)
 	return w->queue && w->queue->ops->arm && w->queue->ops->arm(w->queue, &w->st);
 }
 
-static void sleep_until_work(struct worker *w)
+/* @what: IDLE_NAP or IDLE_SLEEP. */
+static void sleep_until_work(struct worker *w, enum idle_what what)
 {
 	uint32_t *sleeping = &w->eng->info->worker[w->st.worker].sleeping;
-	uint64_t us;
+	uint64_t us, from;
 
-	xchg_sc(sleeping, 1);
+	xchg_sc(sleeping, what == IDLE_NAP ? SD_NAPPING : SD_SLEEPING);
 	us = idle_us(w);
+	if (what == IDLE_NAP && us > IDLE_NAP_US)
+		us = IDLE_NAP_US;
 	if (us && !app_pending(&w->st) && !messages_pending(w) && !ld_acq(&w->eng->stop) &&
 	    !arm_device(w)) {
 		snmp_inc(&w->st, SNMP_Worker_Sleeps);
+		from = clock_mono_ns();
 		ring_sleep(w, us);
+		if (what == IDLE_SLEEP)
+			idle_slept(&w->idle, clock_mono_ns() - from);
 	}
 	xchg_sc(sleeping, 0);
 }
 
 void worker_run(struct worker *w)
 {
-	uint64_t spin_us = w->eng->info->spin_ns / 1000, last = clock_mono_us();
-
+	idle_init(&w->idle, w->eng->info->spin_ns, &w->eng->info->crowded);
+	w->runs_on = -1;
 	while (!ld_acq(&w->eng->stop)) {
-		if (loop_once(w)) {
-			last = w->st.now_us;
-		} else if (w->st.now_us - last >= spin_us) {
-			sleep_until_work(w);
-			last = clock_mono_us();
-		} else {
-			cpu_relax();
-		}
+		enum idle_what what = IDLE_ON;
+
+		if (loop_once(w))
+			idle_busy(&w->idle);
+		else
+			what = idle_pass(&w->idle);
+		if (what != IDLE_ON)
+			sleep_until_work(w, what);
 	}
 }

@@ -126,8 +126,8 @@ def confined():
         stk.check(bin(int(s["CapEff"], 16)).count("1") <= 5, s["CapEff"])
         for fd in os.listdir(f"/proc/{engine_pid(d)}/fd"):
             to = os.readlink(f"/proc/{engine_pid(d)}/fd/{fd}")
-            stk.check(not to.startswith("/") or to.startswith(("/dev/net/tun", "/dev/null", "/memfd:",
-                                                               d.dir)), f"the engine holds {to}")
+            stk.check(not to.startswith("/") or to.startswith(("/dev/net/tun", "/dev/null", "/memfd:", d.dir)) or
+                      to == "/proc/loadavg", f"the engine holds {to}")
 
 
 @stk.test()

@@ -441,6 +441,8 @@ static void on_readable(uint32_t idx)
 
 /* ---- the loop ---- */
 
+uint32_t mock_naps;
+
 static void wait_for_work(void)
 {
 	struct pollfd p[PROCS + 2] = { { m.listen_fd, POLLIN, 0 }, { m.doorbell, POLLIN, 0 } };
@@ -448,10 +450,10 @@ static void wait_for_work(void)
 
 	for (uint32_t i = 1; i < PROCS; i++)
 		p[i + 1] = (struct pollfd){ m.proc[i].ctl ? m.proc[i].ctl : -1, POLLIN, 0 };
-	xchg_sc(&m.info->worker[0].sleeping, 1);
+	xchg_sc(&m.info->worker[0].sleeping, ld_acq(&mock_naps) ? SD_NAPPING : SD_SLEEPING);
 	if (commands())
 		goto out;
-	real.poll(p, PROCS + 1, 1000);
+	real.poll(p, PROCS + 1, ld_acq(&mock_naps) ? -1 : 1000);
 	if (p[1].revents && real.read(m.doorbell, &v, 8) < 0)
 		cr_assert_eq(errno, EAGAIN);
 	if (p[0].revents & POLLIN)

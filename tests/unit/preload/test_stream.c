@@ -50,6 +50,29 @@ Test(stream, echo_and_eof)
 	cr_assert_eq(read(sv[0], buf, sizeof(buf)), 1);
 }
 
+/* A napping worker is rung for before the thread waits, and when it finds nothing to do. */
+Test(stream, napping_worker_is_rung_for)
+{
+	char buf[16];
+	int sv[2];
+
+	mock_pair(sv);
+	st_rel(&mock_naps, 1);
+	for (int i = 0; i < 200; i++) {
+		cr_assert_eq(write(sv[0], "hello", 5), 5);
+		if (i & 1)
+			usleep(100);	/* let it fall asleep again */
+		if (i & 2)
+			while (recv(sv[1], buf, sizeof(buf), MSG_DONTWAIT) != 5)
+				cr_assert_eq(errno, EAGAIN);
+		else
+			cr_assert_eq(read(sv[1], buf, sizeof(buf)), 5);
+		cr_assert_arr_eq(buf, "hello", 5);
+	}
+	st_rel(&mock_naps, 0);
+	cr_assert_eq(shutdown(sv[0], SHUT_RDWR), 0);
+}
+
 static void *writer(void *arg)
 {
 	int fd = *(int *)arg;
