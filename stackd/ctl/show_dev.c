@@ -110,10 +110,12 @@ void show_softnet(struct worker *w, json_t *list)
 {
 	const struct counters *c = w->st.cnt;
 
-	json_array_append_new(list, json_pack("{si sI sI sI}", "worker", w->st.worker,
+	json_array_append_new(list, json_pack("{si sI sI sI si sI si si si}", "worker", w->st.worker,
 		"processed", snmp(w, SNMP_Dev_RxPackets),
 		"dropped", (json_int_t)(c->drop[DROP_NO_BUF] + c->drop[DROP_HANDOFF_FULL]),
-		"received_rps", snmp(w, SNMP_Worker_HandoffIn)));
+		"time_squeeze", snmp(w, SNMP_Worker_TimeSqueeze), "cpu_collision", 0,
+		"received_rps", snmp(w, SNMP_Worker_RpsIn), "flow_limit_count", 0,
+		"softnet_backlog_len", 0, "cpu", w->cpu));
 }
 
 static json_int_t sum_snmp(const struct engine *eng, unsigned id)

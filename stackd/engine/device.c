@@ -11,8 +11,10 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <sys/random.h>
 
 #include "stackd/nic/claims.h"
+#include "stackd/nic/kport.h"
 
 #define POLL_US		1000000u	/* nic_dev_ops.poll at least that often */
 #define RESET_GAP_US	1000000u
@@ -27,10 +29,33 @@ struct device_state {
 	uint64_t poll_us, reset_us;	/* when to call poll; not before which to reset */
 };
 
-int device_take(struct engine *eng, const struct nic_grant *grant, const int *fds)
+/* The kernel port's queues stand behind the device's fds. */
+static int take_kport(struct engine *eng, struct nic_grant *g, const int *fds)
 {
+	uint64_t seed;
+
+	if (g->kport_queues > g->fd_cnt || g->kport_queues > SD_MAX_WORKERS)
+		return -EPROTO;
+	g->fd_cnt -= g->kport_queues;
+	memcpy(eng->kport_fds, fds + g->fd_cnt, g->kport_queues * sizeof(int));
+	if (g->kport_queues == 0)
+		return 0;
+	if (getrandom(&seed, sizeof(seed), 0) != sizeof(seed))
+		return -EIO;
+	eng->claims = claims_create(&eng->conf.netdev.addr, seed);
+	eng->client_ports[0] = g->kport_lo;
+	eng->client_ports[1] = g->kport_hi;
+	return eng->claims ? 0 : -ENOMEM;
+}
+
+int device_take(struct engine *eng, const struct nic_grant *granted, const int *fds)
+{
+	struct nic_grant g = *granted, *grant = &g;
 	char err[NIC_ERR] = "";
-	int r;
+	int r = take_kport(eng, &g, fds);
+
+	if (r)
+		return r;
 
 	eng->dev_state = calloc(1, sizeof(*eng->dev_state));
 	r = eng->dev_state ? nic_dev_open(grant, fds, &eng->dev, err) : -ENOMEM;
@@ -100,7 +125,11 @@ int device_worker(struct worker *w)
 		w->ring_frames = !w->queue->ops->ring_attach(w->queue, &w->st, &w->ring,
 							     RING_DATA(RING_FRAMES, 0, 0));
 	w->dev_fd = w->queue->ops->rx_fd(w->queue);
-	return d->impair[0] ? impair(w, d->impair) : 0;
+	if (d->impair[0])
+		r = impair(w, d->impair);
+	if (!r && q < dev->grant.kport_queues)
+		r = kport_nic_wrap(w->st.nic, w->eng->kport_fds[q], w->eng->claims->map, &w->st.nic);
+	return r;
 }
 
 int device_go(struct engine *eng)

@@ -54,6 +54,8 @@ struct worker {
 	bool ring_frames;		/* its frames go through the ring */
 	struct nic *queue;		/* the driver's own, NULL = none; st.nic may be around it */
 	uint64_t wake_workers;		/* bit per worker that got messages in this loop */
+	uint32_t run_frames;		/* of full bursts without a pause, and when they began */
+	uint64_t run_us;
 	int cpu;			/* pinned to, -1 = not */
 	int runs_on;			/* as the info page says */
 	struct idle idle;
@@ -86,6 +88,7 @@ struct engine {
 	struct nic_dev *dev;
 	struct device_state *dev_state;	/* device.c */
 	struct nic_claims *claims;	/* the device is shared with the kernel */
+	int kport_fds[SD_MAX_WORKERS];	/* kernel port: dev->grant.kport_queues of them */
 	uint16_t client_ports[2];	/* then: lowest and highest of ours, 0 = any */
 	uint64_t secret[2];
 

@@ -30,7 +30,6 @@
 #include "stackd/core/topo.h"
 #include "stackd/ctl/ctl.h"
 
-#define RX_BUDGET	64u
 #define CMD_BUDGET	256u
 #define MSG_BUDGET	256u		/* per sender and loop */
 #define POOL_SMALL	8192u
@@ -169,6 +168,8 @@ int worker_init(struct worker *w)
 	ring_watch(w, w->wake_fd, RING_WAKE, 0);
 	if (w->dev_fd >= 0)
 		ring_watch(w, w->dev_fd, RING_DEVICE, 0);
+	if (w->st.worker < w->eng->dev->grant.kport_queues)
+		ring_watch(w, w->eng->kport_fds[w->st.worker], RING_DEVICE, 1);
 	return 0;
 }
 
@@ -259,6 +260,29 @@ static void tell_crowd(struct worker *w)
 		st_rlx(&info->crowded, crowded);
 }
 
+/* A burst from the device. Full ones that follow each other are a run; one that exceeds its budget
+ * of frames or time is what Linux calls a squeeze: there is more to do than gets done at once. */
+static unsigned poll_device(struct worker *w)
+{
+	struct stack *st = &w->st;
+	const struct sysctl *s = st->sys;
+	uint32_t weight = ld_rlx(&s->dev_weight), budget = ld_rlx(&s->netdev_budget);
+	unsigned most = weight < budget ? weight : budget, n = link_poll(st, most);
+
+	if (n < most) {
+		w->run_frames = 0;
+		return n;
+	}
+	if (w->run_frames == 0)
+		w->run_us = st->now_us;
+	w->run_frames += n;
+	if (w->run_frames >= budget || st->now_us - w->run_us >= ld_rlx(&s->netdev_budget_usecs)) {
+		snmp_inc(st, SNMP_Worker_TimeSqueeze);
+		w->run_frames = 0;
+	}
+	return n;
+}
+
 /* Return: whether there was anything to do. */
 static bool loop_once(struct worker *w)
 {
@@ -269,7 +293,7 @@ static bool loop_once(struct worker *w)
 	snmp_inc(st, SNMP_Worker_Loops);
 	tell_cpu(w);
 	work = ring_reap(w);
-	work += link_poll(st, RX_BUDGET);
+	work += poll_device(w);
 	work += app_poll(st, CMD_BUDGET);
 	work += take_messages(w);
 	work += ip_poll_local(st);

@@ -60,6 +60,7 @@ void link_deliver(struct stack *st, struct pkt *p)
 
 static void on_pkt(struct stack *st, const struct stack_msg *msg)
 {
+	snmp_inc(st, SNMP_Worker_RpsIn);
 	ip_up(st, msg->ptr);
 }
 

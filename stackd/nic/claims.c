@@ -5,9 +5,28 @@
  *          loads, which may be late by a packet
  * Threads: any worker; ports worker 0
  */
+#include <stdlib.h>
+
 #include "stackd/atomic.h"
 #include "stackd/nic/claims.h"
 #include "stackd/nic/xdp/claims_abi.h"
+
+struct nic_claims *claims_create(const struct sd_addr *addr, uint64_t seed)
+{
+	struct nic_claims *c = calloc(1, sizeof(*c));
+	struct claims *m = calloc(1, sizeof(*m));
+
+	if (!c || !m) {
+		free(c);
+		free(m);
+		return NULL;
+	}
+	m->addr = addr->w[3];
+	m->shared = 1;
+	m->seed = seed;
+	c->map = m;
+	return c;
+}
 
 void claims_port(struct nic_claims *c, uint8_t proto, uint16_t port, bool on)
 {

@@ -29,6 +29,8 @@ struct nic_grant {
 	int32_t numa_node;		/* where the device is, -1 = unknown */
 	uint32_t ifindex;		/* of the kernel's interface that carries the frames, 0 = none */
 	uint32_t fd_cnt;
+	uint16_t kport_queues;		/* of the kernel port's TAP: that many fds at the end */
+	uint16_t kport_lo, kport_hi;	/* client ports that its kernel leaves alone; 0 = unknown */
 	uint32_t pinned;		/* the engine pins memory: it keeps CAP_IPC_LOCK at start */
 	uint8_t extra[NIC_GRANT_EXTRA];	/* the kind's own plain struct */
 };

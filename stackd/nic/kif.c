@@ -17,6 +17,9 @@
 
 #include "stackd/nic/kif.h"
 
+#define PORTS_LOW	10240u		/* client ports on a shared address begin here */
+#define PORTS_ENOUGH	1000u
+
 int kif_fail(char *err, size_t errlen, int rc, const char *fmt, ...)
 {
 	va_list ap;
@@ -105,4 +108,22 @@ int kif_random_mac(uint8_t ret[6])
 		return -EIO;
 	ret[0] = (uint8_t)((ret[0] & 0xfc) | 2);
 	return 0;
+}
+
+void kif_client_ports(uint16_t *ret_lo, uint16_t *ret_hi)
+{
+	FILE *f = fopen("/proc/sys/net/ipv4/ip_local_port_range", "re");
+	unsigned lo = 32768, hi = 60999;
+
+	if (!f || fscanf(f, "%u %u", &lo, &hi) != 2)
+		lo = 32768;
+	if (f)
+		fclose(f);
+	if (lo >= PORTS_LOW + PORTS_ENOUGH) {
+		*ret_lo = PORTS_LOW;
+		*ret_hi = (uint16_t)(lo - 1);
+	} else if (hi <= 65535 - PORTS_ENOUGH) {
+		*ret_lo = (uint16_t)(hi + 1);
+		*ret_hi = 65535;
+	}
 }

@@ -32,6 +32,10 @@ int kif_fail(char *err, size_t errlen, int rc, const char *fmt, ...);
 int kif_look(const char *name, const struct sd_addr *addr, struct kif *ret, char *err,
 	     size_t errlen);
 
+/* Client ports that the kernel of this namespace does not give out by itself; left alone when it
+ * leaves none. */
+void kif_client_ports(uint16_t *ret_lo, uint16_t *ret_hi);
+
 /* A random MAC, locally administered. Return: 0 or -errno. */
 int kif_random_mac(uint8_t ret[6]);
 

@@ -74,3 +74,21 @@ int tap_addr_add(int ifindex, const struct sd_addr *addr, uint8_t plen)
 	mnl_attr_put(nlh, IFA_ADDRESS, v4 ? 4 : 16, v4 ? (const void *)&addr->w[3] : addr);
 	return request(nlh);
 }
+
+int tap_default_route(int ifindex, const struct sd_addr *gw)
+{
+	char buf[512];
+	struct nlmsghdr *nlh = begin(buf, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL);
+	struct rtmsg *rt = mnl_nlmsg_put_extra_header(nlh, sizeof(*rt));
+
+	if (!sd_addr_is_v4(gw))
+		return -EAFNOSUPPORT;
+	rt->rtm_family = AF_INET;
+	rt->rtm_table = RT_TABLE_MAIN;
+	rt->rtm_protocol = RTPROT_STATIC;
+	rt->rtm_scope = RT_SCOPE_UNIVERSE;
+	rt->rtm_type = RTN_UNICAST;
+	mnl_attr_put_u32(nlh, RTA_OIF, (uint32_t)ifindex);
+	mnl_attr_put_u32(nlh, RTA_GATEWAY, gw->w[3]);
+	return request(nlh);
+}

@@ -150,6 +150,8 @@ static int pick_mac(const struct tap_conf *c, struct tap_result *r, struct err_b
 	static const uint8_t none[6];
 
 	memcpy(r->mac, c->mac, 6);
+	if (c->kernel_port)
+		return 0;
 	while (memcmp(r->mac, none, 6) == 0 || memcmp(r->mac, r->peer_mac, 6) == 0) {
 		if (memcmp(c->mac, none, 6) != 0)
 			return fail(e, -EINVAL, "tap: MAC address is the one of the kernel's end");
@@ -169,6 +171,12 @@ static int kernel_side(const struct tap_conf *c, int fd, struct tap_result *r, s
 	r->ifindex = (int)if_nametoindex(r->ifname);
 	if (r->ifindex == 0 || ioctl(fd, SIOCGIFHWADDR, &ifr))
 		return fail(e, -errno, "tap: cannot look at '%s': %s", r->ifname, strerror(errno));
+	if (c->kernel_port) {
+		memcpy(ifr.ifr_hwaddr.sa_data, c->mac, 6);
+		if (ioctl(fd, SIOCSIFHWADDR, &ifr))
+			return fail(e, -errno, "tap: cannot give '%s' the NIC's MAC: %s",
+				    r->ifname, strerror(errno));
+	}
 	memcpy(r->peer_mac, ifr.ifr_hwaddr.sa_data, 6);
 	rc = tap_link_up(r->ifindex, r->mtu);
 	if (rc)

@@ -21,6 +21,7 @@ struct tap_conf {
 	bool has_peer;			/* give the kernel's end an address */
 	uint8_t peer_plen;		/* of the 128-bit form: a v4 /24 is 120 */
 	struct sd_addr peer;
+	bool kernel_port;		/* the kernel's end gets mac, ours has none (nic/kport.h) */
 	uint8_t mac[6];			/* stackd's end; all zero = random, locally administered */
 };
 
@@ -48,5 +49,7 @@ int tap_open(const struct tap_conf *conf, int *ret_fds, struct tap_result *ret, 
 /* Netlink, for the kernel's end. Return: 0 or -errno. */
 int tap_link_up(int ifindex, uint32_t mtu);
 int tap_addr_add(int ifindex, const struct sd_addr *addr, uint8_t plen);
+/* A default route; -EEXIST when there is one already. */
+int tap_default_route(int ifindex, const struct sd_addr *gw);
 
 #endif

@@ -28,6 +28,8 @@ static const char help_text[] =
 "                   xdp,if=eth1,addr=192.0.2.2/24[,attach=auto|native|generic]\n"
 "                   by AF_XDP; an address that the kernel has as well is shared:\n"
 "                   stackd gets its sockets' packets, the kernel everything else;\n"
+"                   kport=NAME: what is not stackd's goes to a TAP of this name, with the\n"
+"                   device's MAC and address, for the kernel (not for tap, xdp);\n"
 "                   also gw=A, route=PREFIX[@ROUTER], mtu=N, mac=M or mac=own,\n"
 "                   impair=loss=1/100+dup=1/1000+seed=7\n"
 "  --run-dir DIR    control socket and lock (default: $STACKD_RUN_DIR, else " CONF_RUN_DIR ")\n"

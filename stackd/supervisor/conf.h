@@ -30,6 +30,7 @@ struct conf_netdev {
 	uint16_t route_cnt;
 	uint32_t mtu;			/* 0 = as the interface has it */
 	struct conf_route route[CONF_ROUTES];
+	char kport[16];			/* kernel port: name of its TAP, "" = none */
 	char impair[128];		/* as impair_nic_wrap() wants it, "" = none */
 };
 

@@ -90,6 +90,44 @@ static const struct {
 	{ "tap", open_tap }, { "packet", open_packet }, { "xdp", open_xdp },
 };
 
+/* ---- the kernel port: on any of them ---- */
+
+static void close_all(const int *fds, uint32_t cnt)
+{
+	for (uint32_t i = 0; i < cnt; i++)
+		close(fds[i]);
+}
+
+static int open_kport(const struct conf *conf, struct nic_grant *g, int *fds, char text[NIC_ERR])
+{
+	const struct conf_netdev *d = &conf->netdev;
+	struct tap_conf want = {
+		.queues = g->queues, .mtu = g->mtu, .has_peer = true, .peer = d->addr,
+		.peer_plen = d->addr_plen, .kernel_port = true,
+	};
+	struct tap_result got;
+	int r;
+
+	memcpy(want.ifname, d->kport, sizeof(want.ifname));
+	memcpy(want.mac, g->mac, sizeof(want.mac));
+	if (g->fd_cnt + g->queues > NIC_GRANT_FDS)
+		return -E2BIG;
+	r = tap_open(&want, fds + g->fd_cnt, &got, text, NIC_ERR);
+	if (r) {
+		close_all(fds, g->fd_cnt);
+		return r;
+	}
+	g->kport_queues = g->queues;
+	g->fd_cnt += g->queues;
+	kif_client_ports(&g->kport_lo, &g->kport_hi);
+	r = d->has_gw ? tap_default_route(got.ifindex, &d->gw) : 0;
+	if (!r || r == -EEXIST)
+		return 0;
+	close_all(fds, g->fd_cnt);
+	snprintf(text, NIC_ERR, "kport=%s: no default route by it: %s", d->kport, strerror(-r));
+	return r;
+}
+
 /* ---- the helper ---- */
 
 _Noreturn static void helper(const struct conf *conf, int sock)
@@ -102,6 +140,8 @@ _Noreturn static void helper(const struct conf *conf, int sock)
 	for (unsigned i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
 		if (!strcmp(conf->netdev.kind, kinds[i].kind)) {
 			ans.err = kinds[i].open(conf, &ans.grant, fds, ans.text);
+			if (!ans.err && conf->netdev.kport[0])
+				ans.err = open_kport(conf, &ans.grant, fds, ans.text);
 			strcpy(ans.grant.kind, kinds[i].kind);
 			ans.grant.ifindex = if_nametoindex(ans.grant.name);
 		}

@@ -72,6 +72,16 @@ static int set_name(struct conf_netdev *d, const char *v, char *err)
 	return set_ifname(d, "name", v, err);
 }
 
+static int set_kport(struct conf_netdev *d, const char *v, char *err)
+{
+	struct conf_netdev n = { 0 };
+	int r = set_ifname(&n, "kport", v, err);
+
+	if (!r)
+		strcpy(d->kport, n.name);
+	return r;
+}
+
 static int set_if(struct conf_netdev *d, const char *v, char *err)
 {
 	return set_ifname(d, "if", v, err);
@@ -198,7 +208,7 @@ static const struct {
 	{ "name", set_name, TAP }, { "peer", set_peer, TAP }, { "if", set_if, PACKET | XDP },
 	{ "addr", set_addr, 0 }, { "gw", set_gw, 0 }, { "mtu", set_mtu, 0 },
 	{ "mac", set_mac, TAP | PACKET },
-	{ "attach", set_attach, XDP },
+	{ "attach", set_attach, XDP }, { "kport", set_kport, ~(TAP | XDP) },
 	{ "route", set_route, 0 }, { "impair", set_impair, 0 },
 };
 #define KEYS (sizeof(netdev_keys) / sizeof(netdev_keys[0]))

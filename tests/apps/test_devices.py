@@ -31,6 +31,22 @@ def nginx(dev, workers):
         d.wait_clean()
 
 
+@stk.test()
+def softnet():
+    """netdev_budget, dev_weight and what they count, as /proc/net/softnet_stat names it."""
+    with stk.stackd(dev="packet") as d:
+        ctl = [os.path.join(stk.PLAIN, "stackctl"), "--run-dir", d.run_dir, "sysctl"]
+        for name, value in (("dev_weight", "64"), ("netdev_budget", "300"), ("netdev_budget_usecs", "2000")):
+            stk.check(value in d.run(ctl + ["net.core." + name]).decode(), f"default of {name}")
+        d.run(ctl + ["-w", "net.core.dev_weight=2"])
+        d.run(ctl + ["-w", "net.core.netdev_budget=4"])
+        r = test_redis.Redis(d)
+        test_redis.benchmark(d, 20000, 16, "set,get")
+        s = d.show("softnet")["softnet"][0]
+        stk.check(s["processed"] > 100 and s["time_squeeze"] > 0 and s["dropped"] == 0, f"{s}")
+        r.stop()
+
+
 @stk.test(*DEVICES)
 def redis(dev, workers):
     """redis-benchmark with pipelining, and a large value."""

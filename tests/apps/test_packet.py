@@ -164,6 +164,42 @@ def fan_out():
         stk.check(crossed2 - crossed < 200, f"{crossed2 - crossed} messages for 1600 requests")
 
 
+@stk.test(*stk.workers(1, 2))
+def kernel_port(workers):
+    """What no socket of stackd's claims is the kernel's, by a TAP with the interface's MAC and address."""
+    with stackd(workers=workers, netdev=f"kport=kp0,gw={stk.KERNEL}") as d:
+        ns = ["nsenter", "-t", str(d.proc.pid), "-n"]
+        link = d.run(ns + ["ip", "link", "show", "kp0"]).decode()
+        stk.check(mac_of(d).hex(":") in link, f"not the interface's MAC: {link}")
+        stk.check(b"kp0" in d.run(ns + ["ip", "route", "show", "default"]), "no default route")
+        www = os.path.join(d.dir, "www")
+        os.mkdir(www)
+        want = stk.make_file(os.path.join(www, "f"), 8 << 20)
+        # Servers on one address: the kernel's on 8080, stackd's on 8000; clients likewise, outwards.
+        # No http.server: it asks DNS for its name, which now has a way out, to nobody.
+        web = ("import socketserver as s, http.server as h, sys\n"
+               "s.TCPServer.allow_reuse_address = True\n"
+               "s.TCPServer((sys.argv[1], int(sys.argv[2])), h.SimpleHTTPRequestHandler).serve_forever()")
+        d.start(ns + [PY, "-c", web, stk.STACK, "8080"], cwd=www)
+        d.stackrun([PY, "-c", web, stk.STACK, "8000"], cwd=www)
+        d.start([PY, "-c", web, stk.KERNEL, "8081"], cwd=www)
+        for addr, port in ((stk.STACK, 8080), (stk.STACK, 8000), (stk.KERNEL, 8081)):
+            stk.wait_port(addr, port)
+        url = f"http://{stk.KERNEL}:8081/f"
+        for _ in range(2):
+            stk.check(stk.hash_of(["curl", "-sS", f"http://{stk.STACK}:8080/f"]) == want, "kernel's server")
+            stk.check(stk.hash_of(["curl", "-sS", f"http://{stk.STACK}:8000/f"]) == want, "stackd's server")
+            stk.check(stk.hash_of(ns + ["curl", "-sS", url]) == want, "kernel's client")
+            stk.check(stk.hash_of(d.on_stack(["curl", "-sS", url])) == want, "stackd's client")
+        dev = d.show("snmp")["snmp"]["Dev"]
+        stk.check(dev["KernelRx"] > 100 and dev["KernelTx"] > 100, f"{dev}")
+        try:                                    # a port that nobody has: the kernel refuses
+            socket.create_connection((stk.STACK, 81), stk.HANG).close()
+            raise stk.Failed("port 81 is open")
+        except ConnectionRefusedError:
+            pass
+
+
 @stk.test({"mac": ""}, {"mac": "mac=own"}, {"mac": "mac=02:00:00:00:00:0a"})
 def whose_mac(mac):
     """The interface's, a random one, a given one: the peer reaches stackd by it."""

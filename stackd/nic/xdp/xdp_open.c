@@ -15,7 +15,6 @@
 #include <linux/if_xdp.h>
 #include <linux/sockios.h>
 #include <net/if.h>
-#include <stdio.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/random.h>
@@ -29,8 +28,6 @@
 #define BUSY_TRIES	50		/* 10 ms apart: a closed socket lets its queue go late */
 #define SNDBUF		(8 << 20)
 #define FRAME_ROOM	(256 + 18)	/* of a chunk: the kernel's headroom, Ethernet, a VLAN */
-#define PORTS_LOW	10240u		/* client ports on a shared address begin here */
-#define PORTS_ENOUGH	1000u
 
 /* The program, as the compiler made it (Makefile). */
 __asm__(".section .rodata\n"
@@ -74,25 +71,6 @@ static unsigned rx_queues(const char *name)
 	return rc ? 0 : ch.rx_count + ch.combined_count;
 }
 
-/* Client ports that the kernel does not give out by itself. */
-static void split_ports(struct xdp_grant *g)
-{
-	FILE *f = fopen("/proc/sys/net/ipv4/ip_local_port_range", "re");
-	unsigned lo = 32768, hi = 60999;
-
-	if (!f || fscanf(f, "%u %u", &lo, &hi) != 2)
-		lo = 32768;
-	if (f)
-		fclose(f);
-	if (lo >= PORTS_LOW + PORTS_ENOUGH) {
-		g->port_lo = PORTS_LOW;
-		g->port_hi = (uint16_t)(lo - 1);
-	} else if (hi <= 65535 - PORTS_ENOUGH) {
-		g->port_lo = (uint16_t)(hi + 1);
-		g->port_hi = 65535;
-	}
-}
-
 static int settle(struct opening *o)
 {
 	const struct xdp_conf *c = o->conf;
@@ -116,7 +94,7 @@ static int settle(struct opening *o)
 			    c->workers);
 	o->grant.shared = o->kif.has_addr;
 	if (o->grant.shared)
-		split_ports(&o->grant);
+		kif_client_ports(&o->grant.port_lo, &o->grant.port_hi);
 	if (getrandom(&o->grant.seed, sizeof(o->grant.seed), 0) != sizeof(o->grant.seed))
 		return FAIL(o, -EIO, "no random numbers");
 	return 0;
