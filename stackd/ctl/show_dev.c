@@ -110,7 +110,8 @@ void show_softnet(struct worker *w, json_t *list)
 {
 	const struct counters *c = w->st.cnt;
 
-	json_array_append_new(list, json_pack("{si sI sI sI si sI si si si}", "worker", w->st.worker,
+	json_array_append_new(list, json_pack("{si sI sI sI si sI si si si}",
+		"worker", w->st.worker,
 		"processed", snmp(w, SNMP_Dev_RxPackets),
 		"dropped", (json_int_t)(c->drop[DROP_NO_BUF] + c->drop[DROP_HANDOFF_FULL]),
 		"time_squeeze", snmp(w, SNMP_Worker_TimeSqueeze), "cpu_collision", 0,

@@ -128,7 +128,8 @@ int device_worker(struct worker *w)
 	if (d->impair[0])
 		r = impair(w, d->impair);
 	if (!r && q < dev->grant.kport_queues)
-		r = kport_nic_wrap(w->st.nic, w->eng->kport_fds[q], w->eng->claims->map, &w->st.nic);
+		r = kport_nic_wrap(w->st.nic, w->eng->kport_fds[q], w->eng->claims->map,
+				   &w->st.nic);
 	return r;
 }
 

@@ -3,9 +3,9 @@
  *
  * Worker 0 answers for all and is the only one that learns; the others send it what they receive,
  * by value. On a shared interface the kernel answers; we ask as an address probe does, and the
- * answers, which have no target address, are all that comes here. An entry is made only by a request that asks for one of our addresses; anything else
- * can only refresh what is there. Requests with sender 0.0.0.0 (address probes) are answered and
- * teach nothing.
+ * answers, which have no target address, are all that comes here. An entry is made only by a
+ * request that asks for one of our addresses; anything else can only refresh what is there.
+ * Requests with sender 0.0.0.0 (address probes) are answered and teach nothing.
  * Spec:    RFC 826; RFC 5227 2.1.1 (probe), 2.3 (announcement), 2.4 (b) (defence, once in 10 s);
  *          where Linux departs from RFC 826 (learning from strangers' requests) Linux is followed
  * In/Out:  ARP packets -> neigh_heard(), replies

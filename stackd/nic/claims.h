@@ -17,8 +17,8 @@ struct nic_claims {
 	uint64_t port[2][1024];		/* as in the map */
 };
 
-/* A table of the engine's own, for an address that the kernel has as well (nic/kport.h). Return: NULL =
- * no memory. */
+/* A table of the engine's own, for an address that the kernel has as well (nic/kport.h).
+ * Return: NULL = no memory. */
 struct nic_claims *claims_create(const struct sd_addr *addr, uint64_t seed);
 
 /* Every packet to local port @port is stackd's, or no longer. @proto: 6 or 17. Worker 0. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* nic/kport.h - the kernel port: on a device that stackd owns, what is not stackd's goes to a TAP of
- * the kernel's, and what the kernel sends there leaves by the device
+/* nic/kport.h - the kernel port: on a device that stackd owns, what is not stackd's goes to a TAP
+ * of the kernel's, and what the kernel sends there leaves by the device
  */
 #ifndef NIC_KPORT_H
 #define NIC_KPORT_H

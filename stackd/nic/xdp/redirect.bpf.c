@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* nic/xdp/redirect.bpf.c - the XDP program: stackd's packets to its sockets, the others to the kernel
- * (XDP_PASS). Which are which stands in split.h.
+/* nic/xdp/redirect.bpf.c - the XDP program: stackd's packets to its sockets, the others to the
+ * kernel (XDP_PASS). Which are which stands in split.h.
  */
 #include <linux/bpf.h>
 

@@ -4,8 +4,8 @@
  * Per queue one memfd: a control page, then frames; the frames are the UMEM. The supervisor keeps
  * socket and memfd, so a new engine finds rings and frames as the earlier one left them. Receive
  * frames belong to the kernel always but for the moment of copying; which transmit frames the
- * kernel has is written in the control page. A batch is announced there before its ring indices move, so
- * that an engine that was killed between two stores is completed by the next (A1).
+ * kernel has is written in the control page. A batch is announced there before its ring indices
+ * move, so that an engine that was killed between two stores is completed by the next (A1).
  * Holds:   A1 announced != XSK_NOTHING: the indices named there are to be stored (again)
  *          A2 a transmit frame is free exactly when busy[] says 0 and no completion names it
  */

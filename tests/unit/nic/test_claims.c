@@ -89,7 +89,7 @@ Test(claims, connections_come_and_go, .timeout = 10)
 	for (uint32_t i = 0; i < FLOWS; i++)
 		claim(c, &f[i], false);
 	for (uint32_t i = 0; i < CLAIMS_BUCKETS * CLAIMS_WAYS; i++)
-		cr_assert_eq(c->map->flow[i / CLAIMS_WAYS][i % CLAIMS_WAYS].rest, 0, "nothing is left");
+		cr_assert_eq(c->map->flow[i / CLAIMS_WAYS][i % CLAIMS_WAYS].rest, 0, "left");
 	free(f);
 	drop(c);
 }
