@@ -131,7 +131,7 @@ SUB := +@$(MAKE) --no-print-directory -j2
 RUN := @python3 tests/run.py
 
 .PHONY: deps deps-run tests test run soak bench
-.PHONY: test-style test-unit test-stress test-sim test-fuzz test-apps test-fault test-sanitize
+.PHONY: test-style test-unit test-stress test-sim test-fuzz test-apps test-vm test-fault test-sanitize
 deps:
 	@scripts/deps.sh test
 deps-run:
@@ -143,7 +143,7 @@ test: deps
 	$(SUB) -s tests
 	$(SUB) -s SAN=address tests
 	$(SUB) -s SAN=thread stress-bins
-	$(RUN) style unit stress sim fuzz apps fault sanitize
+	$(RUN) style unit stress sim fuzz apps vm fault sanitize
 
 .PHONY: stress-bins
 stress-bins: $(STRESS_BINS)
@@ -165,6 +165,10 @@ test-fuzz: deps
 test-apps: deps
 	$(SUB) -s tests
 	$(RUN) apps
+# A virtual machine with its own kernel and QEMU, fetched into build/vm; nothing is installed.
+test-vm: deps
+	$(SUB) -s tests
+	$(RUN) vm
 test-fault: deps
 	$(SUB) -s tests
 	$(RUN) fault

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "stackctl/client.h"
+#include "stackctl/nic.h"
 #include "stackctl/table.h"
 
 #define CAPTURE "-capture"
@@ -20,7 +21,8 @@ static const char help_text[] =
 "Usage: stackctl [--run-dir DIR] [--json] show TOPIC\n"
 "       stackctl [--run-dir DIR] [--json] sysctl [-w] NAME[=VALUE] | -a\n"
 "       stackctl [--run-dir DIR] capture [-w FILE] [OPTION]... [FILTER]\n"
-"Topics: sockets netdev snmp softnet neigh route programs workers drops\n";
+"       stackctl [--run-dir DIR] nic claim|release PCI | reset\n"
+"Topics: sockets device netdev snmp softnet neigh route programs workers drops\n";
 
 /* As sysctl(8) does. */
 static void print_settings(const json_t *top)
@@ -108,12 +110,16 @@ static int parse(int argc, char **argv, struct request *rq)
 		argv[i + 1] = argv[i];
 		i++;
 	}
+	if (argc - i >= 2 && !strcmp(argv[i], "nic") && nic_is_local(argv[i + 1]))
+		return nic_main(argc - i - 1, argv + i + 1, rq->run_dir) + 1;
 	if (argc - i != 2)
 		return usage("expected a command and one word") + 1;
 	if (!strcmp(argv[i], "show"))
 		rq->type = CTL_SHOW;
 	else if (!strcmp(argv[i], "sysctl"))
 		rq->type = CTL_SYSCTL;
+	else if (!strcmp(argv[i], "nic"))
+		rq->type = CTL_NIC;
 	else
 		return usage("unknown command") + 1;
 	rq->text = argv[i + 1];

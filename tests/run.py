@@ -49,6 +49,7 @@ SUITES = {
     "sim": lambda: programs("sim", 300),
     "fuzz": lambda: programs("fuzz-", 120),
     "apps": lambda: files("apps", 480),
+    "vm": lambda: files("vm", 1200),
     "fault": lambda: files("fault", 240),
     "soak": lambda: files("soak", 7200),
     "sanitize": sanitize,

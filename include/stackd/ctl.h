@@ -46,6 +46,7 @@ enum sd_ctl_type {
 	CTL_IMPORT_R,		/* struct sd_ctl_slot: whose; slot 0: not this family's to use */
 	CTL_CAPTURE,		/* stackctl: struct sd_ctl_capture, see capture.h */
 	CTL_CAPTURE_R,		/* struct sd_ctl_capture_r + memfd */
+	CTL_NIC,		/* stackctl: struct sd_ctl_text, words such as "reset" */
 };
 
 struct sd_ctl_head {

@@ -153,6 +153,10 @@ static void on_text(struct engine *eng, uint32_t idx, const struct sd_ctl_text *
 	eng->ctl->conn[idx].state = CONN_WAITS;
 	if (t->h.type == CTL_SHOW) {
 		r = show_start(eng, idx, name);
+	} else if (t->h.type == CTL_NIC) {
+		r = nic_command(eng, &eng->ctl->conn[idx].cred, name, &text);
+		if (!r)
+			conn_send_text(eng, idx, text, strlen(text));
 	} else {
 		r = show_sysctl(eng, &eng->ctl->conn[idx].cred, name, &text);
 		if (!r)
@@ -161,7 +165,10 @@ static void on_text(struct engine *eng, uint32_t idx, const struct sd_ctl_text *
 	if (r)
 		conn_refuse(eng, idx, r, r == -EINVAL ? "that value is not in range" :
 			    r == -EPERM ? "only root changes settings" :
-			    t->h.type == CTL_SHOW ? "unknown topic" : "unknown setting");
+			    t->h.type == CTL_SHOW ? "unknown topic" :
+			    t->h.type == CTL_NIC ? r == -EOPNOTSUPP ?
+			    "this device cannot do that" : "unknown command" :
+			    "unknown setting");
 }
 
 /* @fd: what came along, -1 = nothing; borrowed. */
@@ -190,7 +197,7 @@ static void on_message(struct engine *eng, uint32_t idx, const void *msg, uint32
 		session_mbox(eng, idx);
 	} else if (h->type == CTL_CAPTURE) {
 		capture_start(eng, idx, msg, len);
-	} else if (h->type == CTL_SHOW || h->type == CTL_SYSCTL) {
+	} else if (h->type == CTL_SHOW || h->type == CTL_SYSCTL || h->type == CTL_NIC) {
 		on_text(eng, idx, msg, len);
 	} else {
 		conn_refuse(eng, idx, -EPROTO, "unknown message or wrong size");

@@ -189,5 +189,12 @@ void show_softnet(struct worker *w, json_t *list);
 void show_route(struct worker *w, json_t *list);
 json_t *show_snmp(struct engine *eng, json_t *list);
 json_t *show_drops(struct engine *eng, json_t *list);
+/* ---- nic.c: the whole device ---- */
+void show_device_part(struct worker *w, json_t *list);
+json_t *show_device(struct engine *eng, json_t *list);
+/* `stackctl nic WORDS`. Return: 0 with malloc'd JSON, or -errno: -EPERM, -ENOENT, -EOPNOTSUPP,
+ * -EINVAL. */
+int nic_command(struct engine *eng, const struct sup_cred *who, const char *text,
+		char **ret_text);
 
 #endif

@@ -21,6 +21,7 @@ static const struct show_topic topics[] = {
 	{ "softnet", show_softnet, NULL },
 	{ "snmp", NULL, show_snmp },
 	{ "drops", NULL, show_drops },
+	{ "device", show_device_part, show_device },
 };
 
 struct show {

@@ -214,9 +214,18 @@ unsigned device_poll(struct engine *eng, uint64_t now_us)
 	if (s->step != DEV_RUNS)
 		return 0;
 	if (dev->ops->poll && (s->event || now_us >= s->poll_us)) {
+		uint64_t faults = dev->iommu_faults;
+
 		s->event = false;
 		s->poll_us = now_us + POLL_US;
 		dev->ops->poll(dev, now_us);
+		if (dev->iommu_faults != faults)
+			engine_log("device %s: the IOMMU refused %llu of its accesses to memory",
+				   dev->grant.name,
+				   (unsigned long long)(dev->iommu_faults - faults));
+		if (dev->announce)
+			link_announce(&eng->w[0]->st);
+		dev->announce = false;
 	}
 	if (ld_rlx(&dev->fault) == NIC_OK || now_us < s->reset_us)
 		return 0;

@@ -3,9 +3,9 @@
  * Order: user and capabilities before threads exist (they are per thread), the rings in each
  * thread, then one filter for all threads. With a device that does DMA, CAP_IPC_LOCK stays until
  * the thread has shown its packet pool to the device. From then on no file can be opened, no socket
- * made, nothing executed. The list and its reasons are in syscalls.def; anything else ends the process,
- * and the kernel's audit log says what it was. Sanitizers make calls of their own: with them a call
- * off the list is only logged.
+ * made, nothing executed. The list and its reasons are in syscalls.def; anything else ends the
+ * process, and the kernel's audit log says what it was. Sanitizers make calls of their own: with
+ * them a call off the list is only logged.
  */
 #include "stackd/engine/engine_int.h"
 

@@ -84,7 +84,7 @@ static void pin(struct worker *w)
 	/* With two cores or none to spare, programs run where the scheduler finds room. */
 	if (cpus <= 2 || w->eng->workers >= cpus)
 		return;
-	cpu = topo_worker_cpu(w->st.worker, w->eng->workers, -1);
+	cpu = topo_worker_cpu(w->st.worker, w->eng->workers, w->eng->dev->grant.numa_node);
 	if (cpu < 0 || cpu >= CPU_SETSIZE)
 		return;
 	CPU_ZERO(&set);

@@ -327,6 +327,12 @@ int link_add_addr(struct stack *st, const struct sd_addr *addr)
 	return 0;
 }
 
+void link_announce(struct stack *st)
+{
+	for (uint32_t i = 0; i < st->link->addr_cnt; i++)
+		arp_announce(st, &st->link->addrs[i]);
+}
+
 void link_set_dev(struct stack *st, const uint8_t mac[6], uint32_t mtu, uint16_t queues)
 {
 	struct link_state *ls = st->link;

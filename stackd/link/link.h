@@ -57,6 +57,10 @@ unsigned link_poll(struct stack *st, unsigned budget);
 /* A frame from elsewhere (another worker's queue), at the Ethernet header. Takes @p. */
 void link_rx(struct stack *st, struct pkt *p);
 
+/* Gratuitous ARP for every address: the network shall learn anew where we are (a virtual machine
+ * moved). Worker 0. */
+void link_announce(struct stack *st);
+
 /* The worker that must see an IPv4 packet (data at the IP header): nic_steer_hash() % workers for
  * TCP and UDP that is not a fragment; everything else stays here. link_poll() and link_rx() hand
  * over by it; ip asks again after reassembly and for the packet inside an ICMP error. */

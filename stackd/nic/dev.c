@@ -16,7 +16,7 @@ static const struct {
 		    char err[NIC_ERR]);
 } kinds[] = {
 	{ "tap", tap_dev_open }, { "packet", packet_dev_open },
-	{ "xdp", xdp_dev_open },
+	{ "xdp", xdp_dev_open }, { "vfio", vfio_dev_open },
 };
 
 int nic_dev_open(const struct nic_grant *grant, const int *fds, struct nic_dev **ret,

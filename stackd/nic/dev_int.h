@@ -13,5 +13,7 @@ int packet_dev_open(const struct nic_grant *grant, const int *fds, struct nic_de
 		    char err[NIC_ERR]);
 int xdp_dev_open(const struct nic_grant *grant, const int *fds, struct nic_dev **ret,
 		 char err[NIC_ERR]);
+int vfio_dev_open(const struct nic_grant *grant, const int *fds, struct nic_dev **ret,
+		  char err[NIC_ERR]);
 
 #endif

@@ -17,7 +17,8 @@
 #define NIC_ERR		256		/* an error with the command that mends it */
 
 enum nic_vfio_fd {
-	NIC_VFIO_CONTAINER = 0, NIC_VFIO_GROUP, NIC_VFIO_DEVICE, NIC_VFIO_EVT, NIC_VFIO_QUEUE0,
+	NIC_VFIO_CONTAINER = 0, NIC_VFIO_GROUP, NIC_VFIO_DEVICE, NIC_VFIO_EVT, NIC_VFIO_KMSG,
+	NIC_VFIO_QUEUE0,
 };
 
 struct nic_grant {

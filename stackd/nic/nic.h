@@ -11,9 +11,9 @@
  *                     never see what they cannot do.
  *
  * Life of a nic_dev, driven by the engine (engine/device.c):
- *   nic_dev_open()   from grant and fds, before there are workers, before seccomp, with CAP_IPC_LOCK
- *                    only. A device with DMA has been stopped before this returns: the engine before
- *                    may have died in the middle of anything.
+ *   nic_dev_open()   from grant and fds, before there are workers, before seccomp. A device with
+ *                    DMA has been stopped before this returns: the engine before may have died in
+ *                    the middle of anything. It may lower grant.queues and grant.mtu.
  *   ops->map         each packet pool, before any queue exists
  *   ops->queue       once per worker that has a queue; the nic is stopped
  *   nic->start       on its worker's thread: rings made and filled
@@ -53,8 +53,8 @@ struct nic_ops {
 	/* Takes all @cnt packets: sends or drops (counted) and frees each, or holds them until the
 	 * device has taken them (counted in nic->held). */
 	void (*tx)(struct nic *nic, struct stack *st, struct pkt **pkts, unsigned cnt);
-	/* fd for the worker's io_uring: polls readable when rx has something (AF_XDP, TAP), or after
-	 * arm() when the device interrupts (eventfd; never read). -1 = none (in-memory). */
+	/* fd for the worker's io_uring: polls readable when rx has something (AF_XDP, TAP), or
+	 * after arm() when the device interrupts (eventfd; never read). -1 = none (in-memory). */
 	int (*rx_fd)(struct nic *nic);
 	/* When rx wants to be called although rx_fd is silent (held packets, transmit watchdog),
 	 * st->now_us based; UINT64_MAX = never. NULL = never. link/ arms a timer for it. */
@@ -178,9 +178,11 @@ struct nic_dev {
 	const struct nic_dev_ops *ops;
 	const char *driver;		/* "virtio", "e1000e", "igb", "xdp", "tap", ... */
 	struct nic_grant grant;
-	int evt_fd;			/* eventfd: link or error interrupt, nic_fault(); -1 = none */
+	int evt_fd;			/* eventfd: link or error, nic_fault(); -1 = none */
 	uint32_t fault;			/* enum nic_fault; any worker writes, worker 0 clears */
+	bool announce;			/* poll() saw: tell the network where we are (ARP) */
 	uint64_t resets, tx_timeouts, bad_completions;	/* worker 0; add_sc by others */
+	uint64_t iommu_faults;		/* DMA of the device that the IOMMU has refused */
 	void *priv;
 };
 

@@ -32,6 +32,8 @@ static const char help_text[] =
 "                   device's MAC and address, for the kernel (not for tap, xdp);\n"
 "                   also gw=A, route=PREFIX[@ROUTER], mtu=N, mac=M or mac=own,\n"
 "                   impair=loss=1/100+dup=1/1000+seed=7\n"
+"                   vfio,pci=0000:00:03.0,addr=192.0.2.2/24: a NIC of stackd's own\n"
+"                   (first: stackctl nic claim 0000:00:03.0)\n"
 "  --run-dir DIR    control socket and lock (default: $STACKD_RUN_DIR, else " CONF_RUN_DIR ")\n"
 "  --config FILE    the same settings, one a line: workers = 2, netdev = \"tap,...\"\n"
 "  --workers N      threads that process packets, 1 to 32 (default 1)\n"

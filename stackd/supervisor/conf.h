@@ -31,6 +31,7 @@ struct conf_netdev {
 	uint32_t mtu;			/* 0 = as the interface has it */
 	struct conf_route route[CONF_ROUTES];
 	char kport[16];			/* kernel port: name of its TAP, "" = none */
+	char pci[16];			/* vfio: "0000:00:03.0", NUL-terminated */
 	char impair[128];		/* as impair_nic_wrap() wants it, "" = none */
 };
 

@@ -6,6 +6,7 @@
  */
 #include "stackd/nic/packet_open.h"
 #include "stackd/nic/tap_open.h"
+#include "stackd/nic/vfio/vfio_open.h"
 #include "stackd/nic/xdp/xdp_open.h"
 #include "stackd/supervisor/supervisor_int.h"
 
@@ -83,11 +84,24 @@ static int open_xdp(const struct conf *conf, struct nic_grant *g, int *fds, char
 	return xdp_open(&want, g, fds, text, NIC_ERR);
 }
 
+static int open_vfio(const struct conf *conf, struct nic_grant *g, int *fds, char text[NIC_ERR])
+{
+	const struct conf_netdev *d = &conf->netdev;
+	struct vfio_conf want = { .queues = (uint16_t)conf->workers, .mtu = d->mtu };
+	int r;
+
+	memcpy(want.pci, d->pci, sizeof(want.pci));
+	r = vfio_open(&want, g, fds, text);
+	memcpy(g->name, d->name, sizeof(g->name));
+	return r;
+}
+
 static const struct {
 	const char *kind;
 	int (*open)(const struct conf *conf, struct nic_grant *g, int *fds, char text[NIC_ERR]);
 } kinds[] = {
 	{ "tap", open_tap }, { "packet", open_packet }, { "xdp", open_xdp },
+	{ "vfio", open_vfio },
 };
 
 /* ---- the kernel port: on any of them ---- */

@@ -193,22 +193,40 @@ static int set_impair(struct conf_netdev *d, const char *v, char *err)
 	return 0;
 }
 
-enum { TAP = 1, PACKET = 2, XDP = 4 };		/* kinds of devices, a bit each */
+/* DOMAIN:BUS:SLOT.FUNCTION in hexadecimal; a missing domain is 0. */
+static int set_pci(struct conf_netdev *d, const char *v, char *err)
+{
+	unsigned dom = 0, bus, slot, fn;
+	int used = 0;
+
+	if (sscanf(v, "%4x:%2x:%2x.%1u%n", &dom, &bus, &slot, &fn, &used) != 4 || v[used]) {
+		dom = 0;
+		used = 0;
+		if (sscanf(v, "%2x:%2x.%1u%n", &bus, &slot, &fn, &used) != 3 || v[used])
+			return bad(err, "pci=%s: not a PCI address, such as 0000:00:03.0", v);
+	}
+	if (slot > 31 || fn > 7)
+		return bad(err, "pci=%s: no such slot or function", v);
+	snprintf(d->pci, sizeof(d->pci), "%04x:%02x:%02x.%x", dom & 0xffff, bus & 0xff, slot, fn);
+	return 0;
+}
+
+enum { TAP = 1, PACKET = 2, XDP = 4, VFIO = 8 };		/* kinds of devices, a bit each */
 
 static const struct {
 	const char *name;
 	unsigned bit;
-} kinds[] = { { "tap", TAP }, { "packet", PACKET }, { "xdp", XDP } };
+} kinds[] = { { "tap", TAP }, { "packet", PACKET }, { "xdp", XDP }, { "vfio", VFIO } };
 
 static const struct {
 	const char *key;
 	int (*set)(struct conf_netdev *d, const char *v, char *err);
 	unsigned kinds;			/* which know it, 0 = all */
 } netdev_keys[] = {
-	{ "name", set_name, TAP }, { "peer", set_peer, TAP }, { "if", set_if, PACKET | XDP },
-	{ "addr", set_addr, 0 }, { "gw", set_gw, 0 }, { "mtu", set_mtu, 0 },
-	{ "mac", set_mac, TAP | PACKET },
-	{ "attach", set_attach, XDP }, { "kport", set_kport, ~(TAP | XDP) },
+	{ "name", set_name, TAP | VFIO }, { "peer", set_peer, TAP }, { "if", set_if, PACKET | XDP },
+	{ "pci", set_pci, VFIO }, { "addr", set_addr, 0 }, { "gw", set_gw, 0 },
+	{ "mtu", set_mtu, 0 }, { "mac", set_mac, TAP | PACKET }, { "attach", set_attach, XDP },
+	{ "kport", set_kport, ~(TAP | XDP) },
 	{ "route", set_route, 0 }, { "impair", set_impair, 0 },
 };
 #define KEYS (sizeof(netdev_keys) / sizeof(netdev_keys[0]))
@@ -263,8 +281,9 @@ static unsigned find_kind(const char *name, char *err)
 /* What only shows when all keys are known. */
 static int check_whole(const struct conf_netdev *d, unsigned kind, char *err)
 {
-	if (!d->name[0])
-		return bad(err, "%s= is missing", kind == TAP ? "name" : "if");
+	if (kind == VFIO ? !d->pci[0] : !d->name[0])
+		return bad(err, "%s= is missing",
+			   kind == TAP ? "name" : kind == VFIO ? "pci" : "if");
 	if (!d->addr_plen)
 		return bad(err, "addr= is missing");
 	if (d->peer_plen && sd_addr_eq(&d->addr, &d->peer))
@@ -291,7 +310,7 @@ int conf_parse_netdev(const char *spec, struct conf_netdev *ret, char err[CONF_E
 	if (!kind)
 		return -EINVAL;
 	strcpy(d.kind, item);
-	if (kind == TAP)
+	if (kind == TAP || kind == VFIO)
 		d.mtu = NETDEV_MTU;
 	while ((item = strsep(&rest, ","))) {
 		int r = set_key(&d, kind, item, err);
@@ -301,6 +320,8 @@ int conf_parse_netdev(const char *spec, struct conf_netdev *ret, char err[CONF_E
 	}
 	if (check_whole(&d, kind, err))
 		return -EINVAL;
+	if (!d.name[0])
+		strcpy(d.name, d.pci);
 	*ret = d;
 	return 0;
 }

@@ -9,20 +9,24 @@ too old, come along. A stamp says what is there; delete build/vm to fetch again.
 
 Exit code 0: all there; 77: cannot be had here, with the reason as the last line.
 """
+import ctypes
 import fcntl
 import glob
 import json
-import lzma
 import os
 import re
 import shutil
 import subprocess
 import sys
 
+from image import image_make
+
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 VM = os.environ.get("STK_VM_DIR", os.path.join(ROOT, "build", "vm"))
 SUITE = "bookworm-backports"
 STAMP = os.path.join(VM, "fetched.json")
+ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+KERNEL_MAX = 256 << 20
 QEMU_LIBS = ("usr/lib/x86_64-linux-gnu", "lib/x86_64-linux-gnu")
 
 
@@ -97,19 +101,29 @@ def unpack(debs):
         run(["dpkg", "-x", deb, os.path.join(VM, kind)], f"unpacking {os.path.basename(deb)}")
 
 
-def unxz_kernel(image):
+def unzstd(data):
+    """One zstd frame at the start of @data; None when it is none. By the library that dpkg needs."""
+    lib = ctypes.CDLL("libzstd.so.1")
+    for fn in (lib.ZSTD_findFrameCompressedSize, lib.ZSTD_decompress):
+        fn.restype = ctypes.c_size_t
+    size = lib.ZSTD_findFrameCompressedSize(data, ctypes.c_size_t(len(data)))
+    if lib.ZSTD_isError(ctypes.c_size_t(size)):
+        return None
+    out = ctypes.create_string_buffer(KERNEL_MAX)
+    n = lib.ZSTD_decompress(out, ctypes.c_size_t(KERNEL_MAX), data, ctypes.c_size_t(size))
+    return None if lib.ZSTD_isError(ctypes.c_size_t(n)) else out.raw[:n]
+
+
+def unpack_kernel(image):
     """The ELF image inside a bzImage: QEMU starts it directly (PVH), in two thirds of the time."""
     with open(image, "rb") as f:
         data = f.read()
-    at = data.find(b"\xfd7zXZ\0")
+    at = data.find(ZSTD_MAGIC)
     while at >= 0:
-        try:
-            elf = lzma.LZMADecompressor().decompress(data[at:])
-            if elf[:4] == b"\x7fELF":
-                return elf
-        except lzma.LZMAError:
-            pass
-        at = data.find(b"\xfd7zXZ\0", at + 1)
+        elf = unzstd(data[at:])
+        if elf and elf[:4] == b"\x7fELF":
+            return elf
+        at = data.find(ZSTD_MAGIC, at + 1)
     return None
 
 
@@ -129,18 +143,20 @@ def fetch():
     image = glob.glob(os.path.join(VM, "kernel/boot/vmlinuz-*"))
     if not image:
         raise CannotFetch("the kernel package has no image")
-    elf = unxz_kernel(image[0])
+    elf = unpack_kernel(image[0])
     path = image[0]
     if elf:
         path = os.path.join(VM, "vmlinux")
         with open(path, "wb") as f:
             f.write(elf)
     version = run([*qemu_command(), "--version"], "QEMU does not start here").splitlines()[0]
+    image_make(VM, kernel[len("linux-image-"):])
     with open(STAMP + ".new", "w") as f:
         json.dump({"kernel": os.path.relpath(path, VM), "release": kernel[len("linux-image-"):],
                    "qemu": version}, f)
     os.rename(STAMP + ".new", STAMP)
-    shutil.rmtree(debs)
+    for d in (debs, os.path.join(VM, "kernel/usr"), os.path.join(VM, "kernel/lib/modules")):
+        shutil.rmtree(d, ignore_errors=True)
     shutil.rmtree(os.path.join(VM, "apt"))
 
 

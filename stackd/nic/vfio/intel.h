@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: MIT */
+/* nic/vfio/intel.h - what Intel's gigabit families share: descriptor rings and how they are worked
+ *
+ * 82574 (e1000e) and 82576 (igb) have descriptors of 16 bytes, the same receive write-back format
+ * and "descriptor done" at the same place; registers, transmit descriptors and interrupts differ
+ * and are behind struct intel_family.
+ * Spec: 82574 datasheet (317694) 7.1, 7.2; 82576 datasheet (320961) 7.1, 7.2
+ */
+#ifndef NIC_VFIO_INTEL_H
+#define NIC_VFIO_INTEL_H
+
+#include <linux/if_ether.h>
+
+#include "stackd/nic/vfio/vfio.h"
+
+#define INTEL_RING	256u		/* descriptors; RDLEN, TDLEN: multiples of 128 bytes */
+#define INTEL_CHUNK	8192u		/* bytes of one transmit descriptor */
+#define INTEL_TX_MOST	10u		/* descriptors of a packet: context, 64 KiB in chunks */
+#define INTEL_MTU	1500u		/* no long packets: the device drops above 1522 bytes */
+
+struct intel_desc {
+	uint64_t q[2];
+};
+
+/* 82574 7.1.5, 82576 7.1.5.2: receive write-back, second word */
+#define RXWB_DD		(1u << 0)
+#define RXWB_EOP	(1u << 1)
+#define RXWB_UDPCS	(1u << 4)
+#define RXWB_L4CS	(1u << 5)	/* TCP or UDP checksum was looked at */
+#define RXWB_IPCS	(1u << 6)
+#define RXWB_L4E	(1u << 29)
+#define RXWB_IPE	(1u << 30)
+#define RXWB_RXE	(1u << 31)
+#define RXWB_RSS_TYPE	0xfu		/* first word; 0 = no hash */
+/* 82574 7.2.11, 82576 7.2.2.4: transmit write-back, upper half of the second word */
+#define TXWB_DD		(1ull << 32)
+
+struct intel_q;
+
+struct intel_family {
+	const char *name;
+	uint16_t queues;
+	/* The packet's context descriptor, when its checksum is PARTIAL. */
+	void (*tx_context)(struct intel_desc *d, const struct pkt *p, uint32_t hdr_len);
+	/* One chunk of it. */
+	void (*tx_data)(struct intel_desc *d, uint64_t iova, uint32_t len, bool last,
+			const struct pkt *p, uint32_t hdr_len);
+	void (*irq_on)(struct intel_q *q);
+	void (*irq_off)(struct intel_q *q);
+};
+
+struct intel_q {
+	struct nic nic;
+	struct nic_dev *dev;
+	struct vfio *v;
+	const struct intel_family *f;
+	volatile uint8_t *regs;
+	unsigned rdt, tdt;		/* offsets of this queue's tail registers */
+	bool running, armed, skip;	/* skip: drop up to the end of a frame */
+	uint16_t rx_next, rx_tail;	/* next to come back; first not given */
+	uint16_t tx_next, tx_tail;
+	uint64_t tx_since_us;
+	uint64_t rx_bad, rx_errors, tx_copied, kicks;
+	struct vfio_area mem;
+	struct intel_desc *rx, *tx;
+	uint64_t rx_iova, tx_iova;
+	struct pkt *rx_pkt[INTEL_RING];
+	struct pkt *tx_pkt[INTEL_RING];	/* at its last descriptor */
+};
+
+struct intel_dev {
+	struct nic_dev dev;
+	struct vfio *v;
+	const struct intel_family *f;
+	volatile uint8_t *regs;
+	struct intel_q *q[NIC_QUEUES_MAX];
+	struct nic_rss rss;
+	struct nic_link link;
+};
+
+extern const struct nic_ops intel_q_ops;
+size_t intel_q_mem(void);
+/* Rings made and receive buffers put in; registers are the family's. Return: 0 or -ENOMEM. */
+int intel_q_fill(struct intel_q *q, struct stack *st);
+
+/* ---- intel_dev.c: nic_dev_ops that both families have ---- */
+int intel_map(struct nic_dev *dev, uint16_t worker, void *mem, size_t len);
+int intel_queue(struct nic_dev *dev, uint16_t n, struct stack *st, struct nic **ret);
+void intel_link(struct nic_dev *dev, struct nic_link *ret);
+int intel_rss_get(struct nic_dev *dev, struct nic_rss *ret);
+void intel_close(struct nic_dev *dev);
+/* Even spread, random key, fields as @udp_ports says. */
+void intel_rss_default(struct intel_dev *d, bool udp_ports);
+/* Allocate and fill in what does not depend on the family's registers. */
+int intel_new(struct vfio *v, const struct nic_grant *g, const struct intel_family *f,
+	      const struct nic_dev_ops *ops, struct intel_dev **ret, char err[NIC_ERR]);
+
+#endif

@@ -1,0 +1,221 @@
+# SPDX-License-Identifier: MIT
+"""tests/vm/guest_nic.py - in the guest: each NIC is claimed, driven by stackd, tested, given back"""
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from guest import BUILD, ROOT, Failed, bound, check, end, host, ifname, nics, run_tests, sh, wait_for
+
+CTL = os.path.join(BUILD, "stackctl")
+NETS = {"virtio": ("10.77.0", "T0", "n0"), "e1000e": ("10.77.1", "T1", "n1"),
+        "igb": ("10.77.2", "T2", "n2")}
+MIB, PART = 100, 40
+PING = os.path.join(ROOT, "build/vm/root/bin/busybox") + " ping"      # on the host
+DATA = os.path.join(ROOT, "tests/vm/data.py")
+
+
+sums = {}
+
+
+def digest(mib):
+    """SHA-256 of DATA's first MiB."""
+    if mib not in sums:
+        sums[mib] = host.sh(f"python3 {DATA} {mib} | sha256sum").split()[0]
+    return sums[mib]
+
+
+class Stackd:
+    """stackd on one NIC, with the programs around it."""
+
+    def __init__(self, kind, pci, workers):
+        self.net, self.tap, self.netdev = NETS[kind]
+        self.addr, self.peer = self.net + ".2", self.net + ".1"
+        self.run_dir = f"/run/{kind}"
+        self.log = open(f"/run/{kind}.log", "w+")
+        self.progs = []
+        self.proc = subprocess.Popen(
+            [os.path.join(BUILD, "stackd"), "--run-dir", self.run_dir, "--workers", str(workers),
+             "--netdev", f"vfio,pci={pci},addr={self.addr}/24"], stdout=self.log, stderr=self.log)
+        wait_for("stackd starts", self._up)
+
+    def _up(self):
+        check(self.proc.poll() is None, "stackd ended:\n" + self.logs())
+        return "ready" in self.logs()
+
+    def logs(self):
+        with open(self.log.name) as f:
+            return f.read()[-4000:]
+
+    def show(self, topic):
+        return json.loads(sh(f"{CTL} --run-dir {self.run_dir} --json show {topic}"))[topic]
+
+    def device(self):
+        return self.show("device")[0]
+
+    def start(self, args):
+        p = subprocess.Popen([os.path.join(BUILD, "stackrun"), "--run-dir", self.run_dir, *args],
+                             stdout=self.log, stderr=self.log, stdin=subprocess.DEVNULL,
+                             start_new_session=True)
+        self.progs.append(p)
+        return p
+
+    def close(self):
+        for p in self.progs:
+            if p.poll() is None:
+                os.killpg(p.pid, signal.SIGKILL)
+            p.wait()
+        self.proc.terminate()
+        self.proc.wait(20)
+
+
+class Test:
+    def __init__(self, kind, pci, workers):
+        self.kind, self.pci, self.workers = kind, pci, workers
+        self.d = None
+
+    def claim(self):
+        self.driver = bound(self.pci)
+        check(self.driver, f"{self.pci} has no driver of the kernel")
+        sh(f"{CTL} nic claim {self.pci}")
+        check(bound(self.pci) == "vfio-pci", bound(self.pci))
+        self.d = Stackd(self.kind, self.pci, self.workers)
+
+    def ping(self):
+        for size in (56, 1472):
+            out = host.sh(f"{PING} -c 20 -i 0.05 -s {size} -W 5 {self.d.addr}")
+            check(" 0% packet loss" in out, out)
+
+    def nginx(self):
+        """100 MiB out of nginx, 100 MiB into a program, both hash-checked by the other side."""
+        os.makedirs("/tmp/www", exist_ok=True)
+        if not os.path.exists("/tmp/www/big"):
+            sh(f"python3 {DATA} {MIB} >/tmp/www/big; head -c {PART << 20} /tmp/www/big >/tmp/www/part; "
+               "echo small >/tmp/www/small")
+        with open("/tmp/nginx.conf", "w") as f:
+            f.write("daemon off; worker_processes 2; pid /tmp/nginx.pid; error_log /tmp/nginx.err;\n"
+                    "events {} http { access_log off; sendfile off; client_body_temp_path /tmp/b;\n"
+                    "proxy_temp_path /tmp/p; fastcgi_temp_path /tmp/f; uwsgi_temp_path /tmp/u;\n"
+                    "scgi_temp_path /tmp/s; server { listen 80; root /tmp/www; } }\n")
+        sh("chmod -R a+rX /tmp/www")
+        self.d.start(["nginx", "-c", "/tmp/nginx.conf"])
+        url = f"http://{self.d.addr}/big"
+        wait_for("nginx answers", lambda: "200" in host.sh(
+            f"curl -s -o /dev/null -I -w '%{{http_code}}' {url}", ok=False))
+        got = host.sh(f"curl -s {url} | sha256sum", timeout=200).split()[0]
+        check(got == digest(MIB), "100 MiB out of nginx differ")
+
+    def upload(self):
+        """100 MiB into a program on stackd are, byte for byte, what the other side hashed."""
+        if os.path.exists("/tmp/sink"):
+            os.unlink("/tmp/sink")
+        p = self.d.start(["socat", "-u", "TCP-LISTEN:7000", "CREATE:/tmp/sink"])
+        wait_for("the sink listens", lambda: [s for s in self.d.show("sockets")
+                                              if s.get("state") == "LISTEN" and "7000" in str(s)])
+        host.sh(f"python3 {DATA} {MIB} | socat -u - TCP:{self.d.addr}:7000", timeout=200)
+        p.wait(60)
+        sh("cmp /tmp/sink /tmp/www/big")
+
+    def iperf3(self):
+        self.d.start(["iperf3", "-s", "-p", "5201"])
+        for extra in ("", "-R"):
+            def once():
+                out = host.sh(f"iperf3 -J -c {self.d.addr} -p 5201 -t 2 -P 4 {extra} | python3 -c "
+                              "'import json,sys; print(json.load(sys.stdin)[\"end\"]"
+                              "[\"sum_received\"][\"bytes\"])'", ok=False)
+                return int(out) if out.strip().isdigit() else 0
+            check(wait_for("iperf3", once) > 1 << 20, "iperf3 moved nothing")
+
+    def spread(self):
+        """4-tuples are spread over the queues by the device."""
+        def packets():
+            return [x["rx_packets"] for x in self.d.device()["queue"]]
+
+        was = packets()
+        check(len(was) == self.workers, f"{len(was)} queues")
+        host.sh(f"seq 64 | xargs -P 8 -I% curl -s -o /dev/null http://{self.d.addr}/small")
+        now = [b - a for a, b in zip(was, packets())]
+        check(min(now) > sum(now) / 10, f"64 connections on the queues: {now}")
+
+    def idle(self):
+        """Nothing to do: the engine sleeps, the device's interrupts wake it."""
+        pid = int(sh("pgrep -x stackd-engine").split()[0])
+
+        def cpu():
+            with open(f"/proc/{pid}/stat") as f:
+                s = f.read().rsplit(")", 1)[1].split()
+            return (int(s[11]) + int(s[12])) / os.sysconf("SC_CLK_TCK")
+
+        irqs = sum(x["irqs"] for x in self.d.device()["queue"])
+        begin = cpu()
+        time.sleep(3)
+        used = cpu() - begin
+        check(used < 0.6, f"{used} s of CPU in 3 s of idling")
+        host.sh(f"{PING} -c 3 -W 5 {self.d.addr}")
+        now = sum(x["irqs"] for x in self.d.device()["queue"])
+        check(now > irqs, "no interrupt woke a worker")
+
+    def link(self):
+        host.monitor("set_link", name=self.d.netdev, up=False)
+        wait_for("link is down", lambda: not self.d.device()["link"])
+        host.monitor("set_link", name=self.d.netdev, up=True)
+        wait_for("link is up", lambda: self.d.device()["link"])
+        wait_for("ping after link down", lambda: " 0% packet loss" in host.sh(
+            f"{PING} -c 3 -W 2 {self.d.addr}", ok=False))
+
+    def reset(self):
+        """The device is reset under load: the transfer goes on."""
+        url = f"http://{self.d.addr}/part"
+        job = host.start(f"curl -s {url} | sha256sum")
+        time.sleep(1)
+        sh(f"{CTL} --run-dir {self.d.run_dir} nic reset")
+        got = host.wait(job, 200).split()[0]
+        check(got == digest(PART), "transfer over a reset differ")
+        check(self.d.device()["resets"] >= 1, "no reset was counted")
+
+    def killed(self):
+        """A new engine takes over the device from the fds that the supervisor kept."""
+        url = f"http://{self.d.addr}/part"
+        job = host.start(f"curl -s {url} | sha256sum")
+        time.sleep(1)
+        sh("pkill -KILL -x stackd-engine")
+        got = host.wait(job, 200).split()[0]
+        check(got == digest(PART), "transfer over a killed engine differ")
+        check("starting it again" in self.d.logs(), self.d.logs())
+
+    def release(self):
+        self.d.close()
+        self.d = None
+        sh(f"{CTL} nic release {self.pci}")
+        check(bound(self.pci) == self.driver, bound(self.pci))
+        net = NETS[self.kind][0]
+        name = wait_for("the kernel's interface", lambda: ifname(self.pci))
+        sh(f"ip link set {name} up; ip addr add {net}.3/24 dev {name}")
+        wait_for("the kernel answers", lambda: " 0% packet loss" in host.sh(
+            f"{PING} -c 2 -W 2 {net}.3", ok=False))
+        sh(f"ip link set {name} down; ip addr flush dev {name}")
+
+
+STEPS = ["claim", "ping", "nginx", "upload", "iperf3", "spread", "idle", "link", "reset", "killed",
+         "release"]
+
+
+def main():
+    found = nics()
+    tests = []
+    only = os.environ.get("VM_ONLY")
+    for kind in [k for k in ("virtio", "e1000e", "igb") if not only or k in only.split(",")]:
+        t = Test(kind, found[kind], 2)
+        tests += [(f"{kind}_{s}", getattr(t, s)) for s in STEPS]
+    bad = run_tests(tests)
+    print(sh("dmesg | tail -40"))
+    for k in NETS:
+        if os.path.exists(f"/run/{k}.log"):
+            print(open(f"/run/{k}.log").read())
+    end(1 if bad else 0)
+
+
+main()

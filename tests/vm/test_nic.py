@@ -1,0 +1,50 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""stackd drives NICs by vfio-pci in a virtual machine behind an emulated IOMMU.
+
+One boot for all devices; what is tested stands in tests/vm/guest_nic.py, which runs in the guest.
+"""
+import os
+import sys
+import tempfile
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path[:0] = [HERE, os.path.join(os.path.dirname(HERE), "lib")]
+import fetch                                            # noqa: E402
+import stk                                              # noqa: E402
+import vm                                               # noqa: E402
+
+LIMIT = 900                                             # seconds; a loaded machine needs 100 to boot
+
+
+def main():
+    script = os.path.join(HERE, sys.argv[1] if len(sys.argv) > 1 else "guest_nic.py")
+    if os.environ.get("STK_NS") != "1":
+        try:
+            fetch.ensure()                              # outside: the network is needed
+        except fetch.CannotFetch as e:
+            print(f"QEMU cannot be had here: {e}")
+            sys.exit(77)
+    stk.enter_namespaces()
+    stk.subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+    stk.private_tmp()
+    ended = False
+    with tempfile.TemporaryDirectory() as folder:
+        guest = vm.VM(script, folder, LIMIT)
+        try:
+            for line in guest.run():
+                ended = ended or line == ""
+                print(line, flush=True)
+        except Exception as e:
+            print(f"not ok vm\n# {e}")
+        finally:
+            log = guest.log()
+            guest.close()
+            if not ended or os.environ.get("VM_LOG"):
+                print("# " + log.replace("\n", "\n# "))
+    if not ended:
+        print("not ok guest # it did not come to its end")
+        sys.exit(1)
+
+
+main()
