@@ -107,7 +107,13 @@ FUZZ_BINS   := $(patsubst tests/fuzz/fuzz_%.c,$(B)/tests/fuzz-%,$(wildcard tests
 SIM_BIN     := $(if $(wildcard tests/sim/*.c),$(B)/tests/sim)
 # Programs that run on stackd in tests/fault: always plain, like the shim.
 FAULT_BINS  := $(if $(SAN),,$(patsubst tests/fault/%.c,$(B)/tests/%,$(wildcard tests/fault/*.c)))
-TEST_BINS   := $(UNIT_BINS) $(STRESS_BINS) $(FUZZ_BINS) $(SIM_BIN) $(FAULT_BINS)
+VM_BINS     := $(if $(SAN),,$(patsubst tests/vm/%.c,$(B)/tests/vm-%,$(wildcard tests/vm/*.c)))
+TEST_BINS   := $(UNIT_BINS) $(VM_BINS) $(STRESS_BINS) $(FUZZ_BINS) $(SIM_BIN) $(FAULT_BINS)
+
+# Run in the virtual machine.
+$(VM_BINS): $(B)/tests/vm-%: $(B)/obj/tests/vm/%.o $(B)/libstackcore.a
+	@mkdir -p $(@D)
+	$(CC) $(LDSAN) -o $@ $^ $(ENGINE_LIBS)
 
 $(FAULT_BINS): $(B)/tests/%: $(B)/obj/tests/fault/%.o $(B)/libstackcore.a
 	@mkdir -p $(@D)

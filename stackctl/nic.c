@@ -358,10 +358,31 @@ static int claim(const struct nic_args *a)
 	return 0;
 }
 
+/* Somebody holds the device: unbinding it would wait for him, for ever perhaps. */
+static bool in_use(const char *pci)
+{
+	char path[96], to[256], dev[64];
+	ssize_t n;
+	int fd;
+
+	snprintf(path, sizeof(path), SYS_PCI "%s/iommu_group", pci);
+	n = readlink(path, to, sizeof(to) - 1);
+	to[n < 0 ? 0 : n] = '\0';
+	snprintf(dev, sizeof(dev), "/dev/vfio/%.40s", strrchr(to, '/') ? strrchr(to, '/') + 1 : "");
+	fd = open(dev, O_RDWR | O_CLOEXEC);
+	if (fd >= 0)
+		close(fd);
+	return fd < 0 && errno == EBUSY;
+}
+
 static int release(const struct nic_args *a)
 {
 	if (!bound_to(a->pci, VFIO)) {
 		fprintf(stderr, "stackctl: %s is not bound to " VFIO "\n", a->pci);
+		return 1;
+	}
+	if (in_use(a->pci)) {
+		fprintf(stderr, "stackctl: %s is in use: stop stackd first\n", a->pci);
 		return 1;
 	}
 	return give_back(a->pci);

@@ -14,7 +14,7 @@ import fetch                                            # noqa: E402
 import stk                                              # noqa: E402
 import vm                                               # noqa: E402
 
-LIMIT = 900                                             # seconds; a loaded machine needs 100 to boot
+LIMIT = 1100                                            # seconds; a loaded machine needs 100 to boot
 
 
 def main():

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """tests/vm/vm.py - the host's side of the virtual machine
 
-Runs QEMU with emulated VT-d and three NICs, each on a TAP of this network namespace whose kernel is the
+Runs QEMU with emulated VT-d and four NICs, each on a TAP of this network namespace whose kernel is the
 peer. The test itself runs in the guest (tests/vm/guest.py); it asks this side for commands and for
 QEMU's monitor over the second serial line: one JSON object a line each way.
 """
@@ -21,6 +21,8 @@ NICS = [                                                # netdev, device, TAP, n
     ("n0", "virtio-net-pci,disable-legacy=on,iommu_platform=on,mq=on,vectors=8", "T0", "10.77.0"),
     ("n1", "e1000e", "T1", "10.77.1"),
     ("n2", "igb", "T2", "10.77.2"),
+    ("n3", "virtio-net-pci,disable-legacy=on,iommu_platform=on,mq=on,vectors=8,packed=on,rss=on,hash=on",
+     "T3", "10.77.3"),
 ]
 
 

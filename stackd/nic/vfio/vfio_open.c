@@ -8,6 +8,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/pci_regs.h>
 #include <linux/vfio.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -17,8 +18,10 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include "stackd/nic/vfio/e1000e_regs.h"
 #include "stackd/nic/vfio/vfio.h"
 #include "stackd/nic/vfio/vfio_open.h"
+#include "stackd/nic/vfio/virtio_regs.h"
 
 #define SYS_PCI "/sys/bus/pci/devices/"
 
@@ -190,6 +193,55 @@ static int open_device(struct opening *o)
 	return 0;
 }
 
+/* ---- the MAC address: the kernel port wants it before there is an engine ---- */
+
+static bool read_at(const struct opening *o, unsigned region, uint64_t off, void *to, size_t len)
+{
+	struct vfio_region_info ri = { .argsz = sizeof(ri), .index = region };
+	int fd = o->fds[NIC_VFIO_DEVICE];
+
+	return !ioctl(fd, VFIO_DEVICE_GET_REGION_INFO, &ri) && off + len <= ri.size &&
+	       pread(fd, to, len, (off_t)(ri.offset + off)) == (ssize_t)len;
+}
+
+/* virtio 1.2 4.1.4: the capability of type 4 says where the device's configuration lies, which
+ * begins with the address. */
+static bool virtio_mac(const struct opening *o, uint8_t mac[6])
+{
+	uint8_t cfg[256], at;
+
+	if (!read_at(o, VFIO_PCI_CONFIG_REGION_INDEX, 0, cfg, sizeof(cfg)))
+		return false;
+	at = cfg[PCI_CAPABILITY_LIST];
+	for (unsigned left = 48; at >= PCI_STD_HEADER_SIZEOF && at < 240 && left; left--) {
+		uint32_t off;
+
+		memcpy(&off, cfg + at + VPCI_CAP_OFF, 4);
+		if (cfg[at] == PCI_CAP_ID_VNDR && cfg[at + VPCI_CAP_TYPE] == VPCI_DEVICE)
+			return cfg[at + VPCI_CAP_BAR] < VFIO_BARS &&
+			       read_at(o, cfg[at + VPCI_CAP_BAR], off, mac, 6);
+		at = cfg[at + 1];
+	}
+	return false;
+}
+
+/* Best effort: the driver reads it again, and has the last word. */
+static void read_mac(const struct opening *o, uint8_t mac[6])
+{
+	uint32_t ra[2];
+
+	if (!strcmp(vfio_driver_name(o->id.vendor, o->id.device), "virtio")) {
+		if (!virtio_mac(o, mac))
+			memset(mac, 0, 6);
+		return;
+	}
+	if (!read_at(o, VFIO_PCI_BAR0_REGION_INDEX, E_RAL0, &ra[0], 4) ||
+	    !read_at(o, VFIO_PCI_BAR0_REGION_INDEX, E_RAH0, &ra[1], 4))
+		return;
+	memcpy(mac, &ra[0], 4);
+	memcpy(mac + 4, &ra[1], 2);
+}
+
 static int open_events(struct opening *o, uint16_t queues)
 {
 	int log;
@@ -238,6 +290,7 @@ int vfio_open(const struct vfio_conf *conf, struct nic_grant *ret, int *ret_fds,
 	*ret = (struct nic_grant){ .kind = "vfio", .queues = queues, .mtu = conf->mtu,
 				   .numa_node = o.numa_node, .fd_cnt = o.cnt, .pinned = 1 };
 	memcpy(ret->extra, &o.id, sizeof(o.id));
+	read_mac(&o, ret->mac);
 	memcpy(ret_fds, o.fds, o.cnt * sizeof(int));
 	return 0;
 }

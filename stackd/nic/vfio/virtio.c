@@ -359,6 +359,7 @@ static int negotiate(struct virtio_dev *d, char err[NIC_ERR])
 static void size_up(struct virtio_dev *d)
 {
 	struct nic_grant *g = &d->dev.grant;
+	static const uint8_t none[6];
 	bool many = d->features & (VF_MQ | VF_RSS);
 	uint16_t size;
 
@@ -372,6 +373,10 @@ static void size_up(struct virtio_dev *d)
 		d->ring /= 2;
 	for (unsigned i = 0; i < 6 && d->features & VF_MAC; i++)
 		g->mac[i] = d->config->mac[i];
+	/* 5.1.4: without VIRTIO_NET_F_MAC the driver makes one up: locally administered. */
+	if (!(d->features & VF_MAC) && !memcmp(g->mac, none, 6) &&
+	    getrandom(g->mac, 6, 0) == 6)
+		g->mac[0] = (uint8_t)((g->mac[0] & 0xfc) | 2);
 	if (d->features & VF_MTU && d->config->mtu >= 68 && g->mtu > d->config->mtu)
 		g->mtu = d->config->mtu;
 	d->dev.evt_fd = d->v->evt;
