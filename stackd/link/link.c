@@ -112,6 +112,8 @@ static void eth_rx(struct stack *st, struct pkt *p, bool gro)
 		return;
 	}
 	type = get16(p->data + 12);
+	if (type == ETH_P_IP4 && ld_rlx(&st->sys->rx_csum_verify))
+		link_verify(st, p);
 	p->l2_off = (uint16_t)(p->data - p->buf);
 	pkt_pull(p, ETH_HLEN);
 	p->l3_off = (uint16_t)(p->data - p->buf);

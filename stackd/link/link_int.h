@@ -87,6 +87,11 @@ static inline bool link_tapped(const struct link_state *ls, enum sd_cap_point po
 /* The frame that begins @back bytes before @p's data. Borrows @p. */
 void link_capture(struct stack *st, const struct pkt *p, uint32_t back, enum sd_cap_point point);
 
+/* ---- verify.c ---- */
+
+/* A received IPv4 packet, data at the IP header: what the device says about its checksum, proved. */
+void link_verify(struct stack *st, struct pkt *p);
+
 /* ---- arp.c ---- */
 
 /* @p: data after the Ethernet header. Takes @p; passes it to worker 0 when that is another. */
