@@ -59,6 +59,7 @@ struct intel_q {
 	bool running, armed, skip;	/* skip: drop up to the end of a frame */
 	uint16_t rx_next, rx_tail;	/* next to come back; first not given */
 	uint16_t tx_next, tx_tail;
+	uint64_t refill_us;		/* no packets for all buffers: try again then; 0 = full */
 	uint64_t tx_since_us;
 	uint64_t rx_bad, rx_errors, tx_copied, kicks;
 	struct vfio_area mem;

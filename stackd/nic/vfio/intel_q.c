@@ -21,6 +21,7 @@
 #include "stackd/nic/vfio/intel.h"
 
 #define SMALL_ROOM	(PKT_SMALL - PKT_HEADROOM)
+#define REFILL_US	1000u
 #define TX_LIMIT_US	5000000u
 #define MASK		(INTEL_RING - 1)
 
@@ -279,6 +280,8 @@ static unsigned q_rx(struct nic *nic, struct stack *st, struct pkt **pkts, unsig
 	}
 	if (q->running && refill(q, st))
 		put_tail(q, q->rdt, q->rx_tail);
+	/* Without buffers the device has nothing to interrupt for. */
+	q->refill_us = ((q->rx_tail + 1) & MASK) != q->rx_next ? st->now_us + REFILL_US : 0;
 	return cnt;
 }
 
@@ -302,7 +305,10 @@ static uint64_t q_next_us(struct nic *nic)
 {
 	struct intel_q *q = nic->priv;
 
-	return q->running && !tx_idle(q) ? q->tx_since_us + TX_LIMIT_US : UINT64_MAX;
+	uint64_t at = q->running && q->refill_us ? q->refill_us : UINT64_MAX;
+	uint64_t tx = q->tx_since_us + TX_LIMIT_US;
+
+	return q->running && !tx_idle(q) && tx < at ? tx : at;
 }
 
 /* ---- life -------------------------------------------------------------------------------- */
@@ -316,6 +322,7 @@ int intel_q_fill(struct intel_q *q, struct stack *st)
 	q->tx_iova = q->mem.iova + INTEL_RING * sizeof(struct intel_desc);
 	q->rx_next = q->rx_tail = q->tx_next = q->tx_tail = 0;
 	q->armed = q->skip = false;
+	q->refill_us = 0;
 	q->nic.rx_ring = q->nic.tx_ring = INTEL_RING;
 	if (refill(q, st) == 0)
 		return -ENOMEM;

@@ -22,6 +22,7 @@ struct virtio_q {
 	/* A frame in several buffers whose last ones have not come yet. */
 	struct pkt *part, **part_end;
 	uint32_t part_left, part_cnt;
+	uint64_t refill_us;		/* no packets for all buffers: try again then; 0 = full */
 	uint64_t tx_since_us;		/* something is out and nothing came back since then */
 	uint64_t rx_bad, rx_merged, tx_copied, kicks;
 	struct vfio_area mem;

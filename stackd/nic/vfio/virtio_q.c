@@ -21,6 +21,7 @@
 #include "stackd/nic/vnet.h"
 
 #define SMALL_ROOM	(PKT_SMALL - PKT_HEADROOM)
+#define REFILL_US	1000u
 #define TX_LIMIT_US	5000000u	/* no completion for so long: the device is dead */
 
 static void bell(struct virtio_q *q, volatile uint16_t *at, uint16_t idx)
@@ -330,6 +331,8 @@ static unsigned q_rx(struct nic *nic, struct stack *st, struct pkt **pkts, unsig
 	}
 	if (q->running && refill(q, st) && vq_publish(&q->rx))
 		bell(q, q->rx_bell, q->rx_idx);
+	/* Without buffers the device has nothing to interrupt for. */
+	q->refill_us = q->rx.free_cnt ? st->now_us + REFILL_US : 0;
 	return cnt;
 }
 
@@ -351,7 +354,10 @@ static uint64_t q_next_us(struct nic *nic)
 {
 	struct virtio_q *q = nic->priv;
 
-	return q->running && !vq_idle(&q->tx) ? q->tx_since_us + TX_LIMIT_US : UINT64_MAX;
+	uint64_t at = q->running && q->refill_us ? q->refill_us : UINT64_MAX;
+	uint64_t tx = q->tx_since_us + TX_LIMIT_US;
+
+	return q->running && !vq_idle(&q->tx) && tx < at ? tx : at;
 }
 
 /* ---- life -------------------------------------------------------------------------------- */
@@ -367,6 +373,7 @@ int virtio_q_fill(struct virtio_q *q, struct stack *st, uint16_t size, uint64_t 
 	q->hdr_len = features & VF_HASH_REPORT ? VNET_HDR_LEN_HASH : VNET_HDR_LEN;
 	q->mergeable = features & VF_MRG_RXBUF;
 	q->armed = false;
+	q->refill_us = 0;
 	if (refill(q, st) == 0)
 		return -ENOMEM;
 	vq_publish(&q->rx);		/* told to the device when it goes */

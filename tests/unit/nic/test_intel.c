@@ -256,6 +256,32 @@ Test(intel, arming)
 	tear_down();
 }
 
+/* All packets are elsewhere: the ring runs dry, and is filled again although nothing interrupts. */
+Test(intel, pool_runs_dry)
+{
+	static struct pkt *kept[2048];
+	struct pkt *p[INTEL_RING];
+	unsigned cnt = 0, got;
+
+	set_up();
+	while ((kept[cnt] = pkt_alloc(fx.st->pool, false)))
+		cnt++;
+	for (unsigned i = 0; i < INTEL_RING - 1; i++)
+		deliver(i, 1, 100, RXWB_DD | RXWB_EOP);
+	got = rx(p, INTEL_RING);
+	cr_assert_eq(got, INTEL_RING - 1);
+	cr_assert_eq(fx.q->nic.ops->next_us(&fx.q->nic), fx.st->now_us + 1000);
+	while (got)
+		stack_pkt_free(fx.st, p[--got]);
+	fx.st->now_us += 1000;
+	cr_assert_eq(rx(p, 8), 0);
+	cr_assert_eq(fx.q->nic.held, INTEL_RING - 1);
+	cr_assert_eq(fx.q->nic.ops->next_us(&fx.q->nic), UINT64_MAX);
+	while (cnt)
+		stack_pkt_free(fx.st, kept[--cnt]);
+	tear_down();
+}
+
 /* The device writes anything into rings and buffers, all the time. */
 Test(intel, noise)
 {

@@ -375,6 +375,38 @@ Test(virtio, silent_stop)
 	tear_down();
 }
 
+/* All packets are elsewhere: the ring runs dry, and is filled again although nothing interrupts. */
+Test(virtio, pool_runs_dry)
+{
+	static struct pkt *kept[2048];
+	struct pkt *p[RING];
+	unsigned cnt = 0, got;
+	struct side s;
+
+	set_up(0);
+	s = device(&fx.q->rx);
+	while ((kept[cnt] = pkt_alloc(fx.st->pool, false)))
+		cnt++;
+	for (unsigned i = 0; i < RING; i++)
+		deliver(&s, 1, 100, 1);
+	got = rx(p, RING);
+	cr_assert_eq(got, RING);
+	cr_assert_eq(fx.q->nic.held, 0);
+	cr_assert_eq(fx.q->nic.ops->next_us(&fx.q->nic), fx.st->now_us + 1000);
+	while (got)
+		stack_pkt_free(fx.st, p[--got]);
+	fx.st->now_us += 1000;
+	cr_assert_eq(rx(p, 8), 0);
+	cr_assert_eq(fx.q->nic.held, RING);
+	cr_assert_eq(fx.q->nic.ops->next_us(&fx.q->nic), UINT64_MAX);
+	deliver(&s, 5, 100, 1);
+	cr_assert_eq(rx(p, 8), 1);
+	stack_pkt_free(fx.st, p[0]);
+	while (cnt)
+		stack_pkt_free(fx.st, kept[--cnt]);
+	tear_down();
+}
+
 /* Seeds: the device writes anything anywhere that it can see, all the time. */
 Test(virtio, noise)
 {
