@@ -60,6 +60,9 @@ void conn_close(struct engine *eng, uint32_t idx)
 	free(cn->out);
 	if (cn->cap)
 		capture_end(eng, cn->cap);
+	if (cn->show)
+		show_drop(cn->show);
+	cn->show = NULL;
 	cn->state = CONN_FREE;
 	cn->ses = NULL;
 	cn->cap = NULL;
@@ -101,7 +104,7 @@ static int send_parts(struct engine *eng, struct conn *cn)
 		int r;
 
 		*t = (struct sd_ctl_text){ .h = { CTL_TEXT_R, (uint32_t)sizeof(*t) + n },
-					   .more = left > n, .len = n };
+					   .more = left > n || cn->show, .len = n };
 		memcpy(t->text, cn->out + cn->out_pos, n);
 		r = sup_send(cn->fd, t, t->h.len, NULL, 0, MSG_DONTWAIT);
 		if (r)
@@ -122,15 +125,25 @@ static void push_text(struct engine *eng, uint32_t idx)
 	}
 	free(cn->out);
 	cn->out = NULL;
-	cn->state = CONN_OPEN;
+	if (!cn->show)
+		cn->state = CONN_OPEN;
 	if (r)
 		conn_close(eng, idx);
+	else if (cn->show)
+		show_more(eng, cn->show);
+	cn->show = NULL;
 }
 
 void conn_send_text(struct engine *eng, uint32_t idx, char *text, size_t len)
 {
+	conn_send_piece(eng, idx, text, len, NULL);
+}
+
+void conn_send_piece(struct engine *eng, uint32_t idx, char *text, size_t len, struct show *show)
+{
 	struct conn *cn = &eng->ctl->conn[idx];
 
+	cn->show = show;
 	cn->out = text;
 	cn->out_len = len;
 	cn->out_pos = 0;

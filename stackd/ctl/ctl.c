@@ -227,6 +227,7 @@ unsigned ctl_poll(struct engine *eng)
 		n += seg_poll(eng);
 	if (c->export_cnt)
 		n += export_poll(eng);
+	n += show_poll(eng);
 	if (eng->unsent)
 		xcall_retry(eng);
 	return n;
@@ -237,7 +238,7 @@ uint64_t ctl_idle_us(struct engine *eng)
 	const struct ctl_state *c = eng->ctl;
 	uint64_t most;
 
-	if (c->bad_cnt)
+	if (c->bad_cnt || c->shows)
 		return 0;
 	if (c->drop_cnt || eng->unsent)
 		return CTL_RETRY_US;

@@ -19,6 +19,8 @@
 #include "stackd/ctl.h"
 #include "stackd/ctl/ctl.h"
 
+struct show;				/* show.c: an answer in pieces */
+
 #define CTL_CONNS	8192u
 #define CTL_MSG_MAX	(sizeof(struct sd_ctl_text) + 4096u)	/* longest message we take */
 
@@ -46,6 +48,7 @@ struct conn {
 	struct capture *cap;		/* NULL = none */
 	char *out;			/* text still to be sent */
 	size_t out_len, out_pos;
+	struct show *show;		/* goes on behind it, NULL = that is the end */
 };
 
 /* A deposit that the supervisor has not answered yet; answers come in the order of requests. */
@@ -88,6 +91,7 @@ struct ctl_state {
 	struct deposit *dep_head, **dep_tail;
 	uint64_t *drops;		/* keys that the channel had no room for */
 	uint32_t drop_cnt, drop_room;
+	struct show *shows;		/* whose next piece may be made */
 	struct export *exports;
 	uint32_t export_cnt;
 	char part[sizeof(struct sd_ctl_text) + SD_CTL_TEXT_MAX];	/* of a text on its way */
@@ -114,6 +118,8 @@ void conn_deny(struct engine *eng, uint32_t idx, int err, const char *text);
 struct conn *conn_at(struct engine *eng, uint32_t idx, uint32_t gen);
 /* Send @text (taken, from malloc) in parts. */
 void conn_send_text(struct engine *eng, uint32_t idx, char *text, size_t len);
+/* The same, and more will follow: @show goes on when this is on its way. Takes both. */
+void conn_send_piece(struct engine *eng, uint32_t idx, char *text, size_t len, struct show *show);
 
 /* ---- session.c ---- */
 void session_hello(struct engine *eng, uint32_t idx, const struct sd_ctl_hello *h);
@@ -163,22 +169,33 @@ unsigned seg_poll(struct engine *eng);
 /* ---- show.c ---- */
 /* Answer a topic. Return: 0 (the text comes later), or -ENOENT. */
 int show_start(struct engine *eng, uint32_t idx, const char *topic);
+/* The next piece, at the next show_poll(); or, when nobody listens, its end. Takes @s. */
+void show_more(struct engine *eng, struct show *s);
+void show_drop(struct show *s);
+unsigned show_poll(struct engine *eng);
 /* ---- sysctl.c ---- */
 /* "NAME", "NAME=VALUE" or "-a". Return: 0 and JSON (malloc), or -ENOENT, -EINVAL, -EPERM. */
 int show_sysctl(struct engine *eng, const struct sup_cred *who, const char *text, char **ret_text);
 
 /* A topic: what each worker adds to the list on its own thread, then worker 0's last word, which
  * takes the list and gives what is shown. Either may be NULL. */
+#define SHOW_PIECE	1024u		/* records looked at by a worker at a time */
+struct show_pos {			/* how far a worker has come; zero = at the beginning */
+	uint32_t stage, pos;
+	bool end;
+};
 struct show_topic {
 	const char *name;
 	void (*part)(struct worker *w, json_t *list);
 	json_t *(*finish)(struct engine *eng, json_t *list);
+	/* instead of part, for what may be millions: called again until p->end */
+	void (*piece)(struct worker *w, struct show_pos *p, json_t *list);
 };
 /* "192.0.2.1", "*" for the wildcard. @buf: INET6_ADDRSTRLEN bytes. */
 const char *show_addr(const struct sd_addr *a, char *buf);
 
 /* ---- show_sock.c ---- */
-void show_sockets(struct worker *w, json_t *list);
+void show_sockets(struct worker *w, struct show_pos *p, json_t *list);
 void show_programs_part(struct worker *w, json_t *list);
 json_t *show_programs(struct engine *eng, json_t *list);
 /* ---- show_dev.c ---- */

@@ -78,14 +78,22 @@ static void one_bound(void *arg, uint32_t idx, const struct sock_bound *b)
 	json_array_append_new(l->list, o);
 }
 
-void show_sockets(struct worker *w, json_t *list)
+/* A thousand of them at a time: an entry takes about 3 KiB until it is sent. */
+void show_sockets(struct worker *w, struct show_pos *p, json_t *list)
 {
+	enum { BOUND = 0, TCP, UDP };
 	struct sock_list l = { w, list };
+	const uint32_t max = SHOW_PIECE;
 
-	if (w->st.worker == 0)
-		sock_bound_walk(&w->st, one_bound, &l);
-	tcp_walk(&w->st, one_tcp, &l);
-	udp_walk(&w->st, one_udp, &l);
+	if (p->stage == BOUND)
+		p->pos = w->st.worker == 0 ?
+			 sock_bound_walk(&w->st, p->pos, max, one_bound, &l) : 0;
+	else if (p->stage == TCP)
+		p->pos = tcp_walk(&w->st, p->pos, max, one_tcp, &l);
+	else
+		p->pos = udp_walk(&w->st, p->pos, max, one_udp, &l);
+	if (!p->pos && p->stage++ == UDP)
+		p->end = true;
 }
 
 /* ---- programs ---- */

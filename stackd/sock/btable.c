@@ -184,15 +184,18 @@ bool btab_explicit(struct stack *st, uint8_t proto, uint16_t port)
 	return *chain(st, proto, false, port) != 0;
 }
 
-void sock_bound_walk(struct stack *st, void (*fn)(void *arg, uint32_t idx,
-						  const struct sock_bound *b),
-		     void *arg)
+uint32_t sock_bound_walk(struct stack *st, uint32_t pos, uint32_t max,
+			 void (*fn)(void *arg, uint32_t idx, const struct sock_bound *b),
+			 void *arg)
 {
 	const struct sock_bound *b;
 
-	for (uint32_t i = 1; i < st->sock->bounds.bump; i++) {
-		b = bound_at(st, i);
+	for (uint32_t end = pos + max; pos < end; pos++) {
+		if (pos + 1 >= st->sock->bounds.bump)
+			return 0;
+		b = bound_at(st, pos + 1);
 		if (b)
-			fn(arg, i, b);
+			fn(arg, pos + 1, b);
 	}
+	return pos;
 }

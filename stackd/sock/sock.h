@@ -226,8 +226,10 @@ void sock_accept_walk(struct stack *st, uint16_t seg,
 		      void (*fn)(void *arg, uint32_t slot, uint32_t gen),
 		      void *arg);
 
-/* What the ICMP side of transports and show need. */
-void sock_bound_walk(struct stack *st,
-		     void (*fn)(void *arg, uint32_t idx, const struct sock_bound *b), void *arg);
+/* For show: at most @max records from position @pos on, 0 = the first. Return: the next position, 0
+ * = that was all. */
+uint32_t sock_bound_walk(struct stack *st, uint32_t pos, uint32_t max,
+			 void (*fn)(void *arg, uint32_t idx, const struct sock_bound *b),
+			 void *arg);
 
 #endif

@@ -140,28 +140,45 @@ static void show_tcb(const struct tcb *tcb, struct tcp_show *s)
 		s->id.slot = 0;
 }
 
-void tcp_walk(struct stack *st, void (*fn)(void *arg, const struct tcp_show *), void *arg)
+static void walk_tcb(struct stack *st, uint32_t i,
+		     void (*fn)(void *arg, const struct tcp_show *), void *arg)
 {
-	struct tcp_state *ts = st->tcp;
+	const struct tcb *tcb = tcb_at(st, i);
 	struct tcp_show s;
 
-	for (uint32_t i = ts->tcbs.first; i < ts->tcbs.bump; i++) {
-		const struct tcb *tcb = tcb_at(st, i);
+	if (!tcb)
+		return;
+	show_tcb(tcb, &s);
+	fn(arg, &s);
+}
 
-		if (!tcb)
-			continue;
-		show_tcb(tcb, &s);
-		fn(arg, &s);
-	}
-	for (uint32_t i = ts->tws.first; i < ts->tws.bump; i++) {
-		const struct tcp_tw *tw = tcp_tw_at(st, i);
+static void walk_tw(struct stack *st, uint32_t i,
+		    void (*fn)(void *arg, const struct tcp_show *), void *arg)
+{
+	const struct tcp_tw *tw = tcp_tw_at(st, i);
 
-		if (!tw)
-			continue;
-		s = (struct tcp_show){ .t = tw->t, .state = tcp_state_name(tw->substate),
-				       .cc = "", .timer = 3 };
-		fn(arg, &s);
+	if (tw)
+		fn(arg, &(struct tcp_show){ .t = tw->t, .state = tcp_state_name(tw->substate),
+					    .cc = "", .timer = 3 });
+}
+
+uint32_t tcp_walk(struct stack *st, uint32_t pos, uint32_t max,
+		  void (*fn)(void *arg, const struct tcp_show *), void *arg)
+{
+	const struct idx_pool *t = &st->tcp->tcbs, *w = &st->tcp->tws;
+	uint32_t tcbs = t->bump - t->first, end;
+
+	/* positions of TIME_WAIT entries begin where TCBs could end at most */
+	for (end = pos + max; pos < end && pos < tcbs; pos++)
+		walk_tcb(st, t->first + pos, fn, arg);
+	if (pos < end && pos < t->cnt)
+		pos = t->cnt;
+	for (end = pos + max; pos >= t->cnt && pos < end; pos++) {
+		if (pos - t->cnt >= w->bump - w->first)
+			return 0;
+		walk_tw(st, w->first + pos - t->cnt, fn, arg);
 	}
+	return pos;
 }
 
 uint32_t tcp_tcb_used(struct stack *st)

@@ -34,7 +34,10 @@ struct tcp_show {
 	/* as /proc/net/tcp: 0 none 1 rto 2 keepalive 3 timewait 4 persist */
 	uint8_t timer;
 };
-void tcp_walk(struct stack *st, void (*fn)(void *arg, const struct tcp_show *), void *arg);
+/* At most @max records from position @pos on, 0 = the first. Return: the next position, 0 = that
+ * was all. What comes and goes between two calls may be missed. */
+uint32_t tcp_walk(struct stack *st, uint32_t pos, uint32_t max,
+		  void (*fn)(void *arg, const struct tcp_show *), void *arg);
 uint32_t tcp_tcb_used(struct stack *st);
 uint32_t tcp_tw_used(struct stack *st);
 

@@ -38,17 +38,23 @@ void udp_fini(struct stack *st)
 	st->udp = NULL;
 }
 
-void udp_walk(struct stack *st, void (*fn)(void *arg, const struct udp_show *), void *arg)
+uint32_t udp_walk(struct stack *st, uint32_t pos, uint32_t max,
+		  void (*fn)(void *arg, const struct udp_show *), void *arg)
 {
-	for (uint32_t i = 1; i <= st->udp->node_hi; i++) {
-		const struct udp_node *n = udp_node(st, i);
-		const struct udp_sock *u = n->used && n->owner == st->worker ? udp_at(st, i) : NULL;
+	for (uint32_t end = pos + max; pos < end; pos++) {
+		const struct udp_node *n;
+		const struct udp_sock *u;
 
+		if (pos >= st->udp->node_hi)
+			return 0;
+		n = udp_node(st, pos + 1);
+		u = n->used && n->owner == st->worker ? udp_at(st, pos + 1) : NULL;
 		if (u)
 			fn(arg, &(struct udp_show){ .t = u->t, .id = u->id, .drops = u->drops,
 						    .rcvq = (uint32_t)(u->rx_tail - u->rx_head),
 						    .worker = u->owner });
 	}
+	return pos;
 }
 
 void udp_seg_gone(struct stack *st, uint16_t seg)

@@ -14,7 +14,9 @@ struct udp_show {
 	uint32_t rcvq, drops;
 	uint16_t worker;
 };
-void udp_walk(struct stack *st, void (*fn)(void *arg, const struct udp_show *), void *arg);
+/* In pieces, as tcp_walk(). */
+uint32_t udp_walk(struct stack *st, uint32_t pos, uint32_t max,
+		  void (*fn)(void *arg, const struct udp_show *), void *arg);
 /* Adoption of what a killed engine left; one thread for all workers. On worker 0 first. */
 void udp_adopt(struct stack *st, struct stack *home);
 bool udp_sock_is(struct stack *st, uint32_t idx, struct sock_id id);

@@ -183,6 +183,8 @@ def hostile_run(seconds, workers):
             stk.check(stk.hash_of(["curl", "-sS", url("/big")]) == n.hash, "nginx' hash differs")
             got = stk.hash_of(["curl", "-sS", f"http://{stk.STACK}:8124/f"])
             stk.check(got == want, "python's hash differs")
+            d.show("sockets")
+            d.show("programs")
             d.alive()
             rounds += 1
         for b in bad:

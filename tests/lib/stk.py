@@ -176,7 +176,8 @@ class Stackd:
 
     def show(self, topic):
         r = subprocess.run(self._ctl(topic), capture_output=True, text=True, timeout=HANG)
-        check(r.returncode == 0, f"stackctl show {topic}: {r.stderr}\n{self.logs()}")
+        check(r.returncode == 0,
+              f"stackctl show {topic}: exit {r.returncode} {r.stderr}\n{self.logs()}")
         return json.loads(r.stdout)
 
     def sysctl(self, word):

@@ -219,7 +219,7 @@ static void matrix(int type, uint64_t seed, unsigned rounds)
 	for (unsigned i = 0; i < rounds; i++)
 		sequence(rng, type, log, sizeof(log));
 	cr_assert_lt(shortcuts, binds / 50);
-	sock_bound_walk(&sx.h->st[0], nothing, NULL);
+	sock_bound_walk(&sx.h->st[0], 0, UINT32_MAX, nothing, NULL);
 	cr_assert_eq(sock_slot_used(&sx.h->st[0], SX_SEG), 0);
 	sx_fini();
 }
