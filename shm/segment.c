@@ -74,13 +74,13 @@ static int seg_format(uint32_t id, uint32_t workers, int ro_fd, int rw_fd)
 	rw->minor = SD_ABI_MINOR;
 	rw->seg = id;
 	rw->geo = seg_geometry(workers, SD_RW_SIZE);
-	st_rel(&rw->magic, SD_SEG_MAGIC);	/* pairs with seg_check() */
+	st_rel(&rw->magic, SD_SEG_MAGIC);	/* pairs with rw_check() */
 	ro = (struct sd_seg_ro *)seg.ro;
 	ro->major = SD_ABI_MAJOR;
 	ro->minor = SD_ABI_MINOR;
 	ro->seg = id;
 	ro->geo = seg_geometry(workers, SD_RO_SIZE);
-	st_rel(&ro->magic, SD_SEG_MAGIC);	/* pairs with seg_check() */
+	st_rel(&ro->magic, SD_SEG_MAGIC);	/* pairs with ro_check() */
 
 	munmap(seg.rw, SD_RW_PROCS);
 out_ro:
@@ -131,28 +131,32 @@ static int seg_check_fd(int fd, uint64_t size)
 	return 0;
 }
 
-/* Both headers, each field read once: the RW one is the program's to write. */
-static bool seg_check(const struct shm_seg *seg, uint32_t *ret_id)
+static bool ro_check(const struct shm_seg *seg, uint32_t *ret_id)
 {
 	const struct sd_seg_ro *ro = (const struct sd_seg_ro *)seg->ro;
-	const struct sd_seg_rw *rw = shm_rw_hdr(seg);
 	struct sd_geometry want = seg_geometry(ro->geo.workers, SD_RO_SIZE);
-	uint32_t id = ro->seg;
 
 	/* pairs with st_rel in seg_format() */
-	if (ld_acq(&ro->magic) != SD_SEG_MAGIC || ld_acq(&rw->magic) != SD_SEG_MAGIC)
+	if (ld_acq(&ro->magic) != SD_SEG_MAGIC || ro->major != SD_ABI_MAJOR)
 		return false;
-	if (ro->major != SD_ABI_MAJOR || rw->major != SD_ABI_MAJOR)
-		return false;
-	if (!id || ld_rlx(&rw->seg) != id || want.workers - 1 >= SD_MAX_WORKERS)
+	if (!ro->seg || want.workers - 1 >= SD_MAX_WORKERS)
 		return false;
 	if (memcmp(&ro->geo, &want, sizeof(want)) != 0)
 		return false;
-	want.size = SD_RW_SIZE;
-	if (memcmp(&rw->geo, &want, sizeof(want)) != 0)
-		return false;
-	*ret_id = id;
+	*ret_id = ro->seg;
 	return true;
+}
+
+/* Each field is read once. Anybody in the family may have written anything here: it tells a program
+ * that its engine means the same; the engine has nothing to learn from it. */
+static bool rw_check(const struct shm_seg *seg)
+{
+	const struct sd_seg_ro *ro = (const struct sd_seg_ro *)seg->ro;
+	const struct sd_seg_rw *rw = shm_rw_hdr(seg);
+	struct sd_geometry want = seg_geometry(ro->geo.workers, SD_RW_SIZE);
+
+	return ld_acq(&rw->magic) == SD_SEG_MAGIC && rw->major == SD_ABI_MAJOR &&
+	       ld_rlx(&rw->seg) == seg->id && memcmp(&rw->geo, &want, sizeof(want)) == 0;
 }
 
 /* Return: 0 and the map, or -errno. Core dumps leave the data of connections out. */
@@ -183,7 +187,7 @@ int shm_seg_map(int ro_fd, int rw_fd, bool engine, struct shm_seg *ret_seg)
 	err = seg_mmap(rw_fd, SD_RW_SIZE, PROT_READ | PROT_WRITE, &seg.rw);
 	if (err)
 		goto out_ro;
-	if (!seg_check(&seg, &seg.id)) {
+	if (!ro_check(&seg, &seg.id) || (!engine && !rw_check(&seg))) {
 		err = -EPROTO;
 		goto out_rw;
 	}

@@ -21,7 +21,8 @@ struct shm_seg {
  * Return: 0 and the fds (CLOEXEC, sized, sealed against resizing, RO mode 0400), or -errno. */
 int shm_seg_create(uint32_t id, uint32_t workers, int *ret_ro_fd, int *ret_rw_fd);
 
-/* Map; @engine: RO writable too. Checks magic, major and geometry: -EPROTO when they differ.
+/* Map; @engine: RO writable too. Checks magic, major and geometry, the engine only those of RO:
+ * -EPROTO when they differ.
  * The fds may be closed afterwards; the engine's rw_fd is then to be set to -1. MAP_NORESERVE,
  * MADV_DONTDUMP. */
 int shm_seg_map(int ro_fd, int rw_fd, bool engine, struct shm_seg *ret_seg);
