@@ -34,9 +34,9 @@ uint32_t conn_open(struct engine *eng, int fd, uint64_t key, const struct sup_cr
 		if (cn->state != CONN_FREE)
 			continue;
 		*cn = (struct conn){ .state = CONN_OPEN, .gen = cn->gen + 1, .fd = fd, .key = key,
-				     .cred = *cred };
+				     .cred = *cred, .tag = ++c->next_tag };
 		c->conn_cnt++;
-		ring_watch(eng->w[0], fd, RING_CONN, idx);
+		ring_watch(eng->w[0], fd, RING_CONN, CTL_WATCH(idx, cn->tag));
 		return idx;
 	}
 	close(fd);
@@ -52,7 +52,9 @@ void conn_close(struct engine *eng, uint32_t idx)
 	if (cn->state == CONN_FREE)
 		return;
 	eng->ctl->bad_cnt -= cn->bad;
-	ring_unwatch(eng->w[0], cn->fd, RING_CONN, idx);
+	ring_unwatch(eng->w[0], cn->fd, RING_CONN, CTL_WATCH(idx, cn->tag));
+	if (cn->out)
+		ring_unwatch(eng->w[0], cn->fd, RING_CONN_OUT, CTL_WATCH(idx, cn->tag));
 	/* The other end must see it now, whoever else holds a dup. */
 	shutdown(cn->fd, SHUT_RDWR);
 	close(cn->fd);
@@ -120,7 +122,7 @@ static void push_text(struct engine *eng, uint32_t idx)
 	int r = send_parts(eng, cn);
 
 	if (r == -EAGAIN) {
-		ring_watch_out(eng->w[0], cn->fd, RING_CONN, idx);
+		ring_watch_out(eng->w[0], cn->fd, RING_CONN_OUT, CTL_WATCH(idx, cn->tag));
 		return;
 	}
 	free(cn->out);
@@ -217,8 +219,9 @@ static void on_message(struct engine *eng, uint32_t idx, const void *msg, uint32
 	}
 }
 
-void ctl_conn_ready(struct engine *eng, uint32_t idx, uint32_t revents)
+void ctl_conn_ready(struct engine *eng, uint32_t arg, uint32_t revents)
 {
+	uint32_t idx = CTL_PLACE(arg);
 	union {
 		struct sd_ctl_head h;
 		uint8_t b[CTL_MSG_MAX];
@@ -236,8 +239,9 @@ void ctl_conn_ready(struct engine *eng, uint32_t idx, uint32_t revents)
 
 		if (!budget) {
 			/* A new poll completes at once while there is more. */
-			ring_unwatch(eng->w[0], cn->fd, RING_CONN, idx);
-			ring_watch(eng->w[0], cn->fd, RING_CONN, idx);
+			ring_unwatch(eng->w[0], cn->fd, RING_CONN, CTL_WATCH(idx, cn->tag));
+			cn->tag = ++eng->ctl->next_tag;
+			ring_watch(eng->w[0], cn->fd, RING_CONN, CTL_WATCH(idx, cn->tag));
 			return;
 		}
 

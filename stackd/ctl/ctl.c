@@ -12,7 +12,6 @@
 #include <unistd.h>
 
 #define CTL_RETRY_US	1000u		/* look again at what waits for a full ring or channel */
-#define CTL_DRAIN_US	5000u		/* look again at segments that empty */
 
 int ctl_init(struct engine *eng)
 {

@@ -22,10 +22,10 @@ void ctl_ready(struct engine *eng);
 void ctl_sysctl_publish(struct engine *eng);
 /* The supervisor's channel is readable. */
 void ctl_chan_ready(struct engine *eng);
-/* Something happened on connection @idx; @revents as poll() has them. */
-void ctl_conn_ready(struct engine *eng, uint32_t idx, uint32_t revents);
-/* Something happened on the pair of export @idx. */
-void export_ready(struct engine *eng, uint32_t idx);
+/* Something happened on a connection or on the pair of an export: @arg of the watch; @revents as
+ * poll() has them. */
+void ctl_conn_ready(struct engine *eng, uint32_t arg, uint32_t revents);
+void export_ready(struct engine *eng, uint32_t arg);
 /* Once per loop: what waits for a full ring, a full channel, a segment that empties.
  * Return: number of things done. */
 unsigned ctl_poll(struct engine *eng);

@@ -21,7 +21,13 @@
 
 struct show;				/* show.c: an answer in pieces */
 
+/* Arguments of watches in the ring: the place, and above it a number that counts. */
+#define CTL_WATCH(place, tag)	((uint32_t)(place) | (uint32_t)(tag) << 13)
+#define CTL_PLACE(arg)		((arg) & 0x1fffu)
+
 #define CTL_CONNS	8192u
+static_assert(CTL_CONNS <= CTL_PLACE(~0u) + 1, "CTL_WATCH()");
+#define CTL_DRAIN_US	5000u		/* between looks at segments that empty */
 #define CTL_MSG_MAX	(sizeof(struct sd_ctl_text) + 4096u)	/* longest message we take */
 
 struct session {			/* what one attached process holds */
@@ -41,6 +47,7 @@ struct conn {
 	uint8_t bad;			/* to be ended by the next ctl_poll() */
 	uint8_t adopted;		/* was asked to repeat its request: it may come twice */
 	uint32_t gen;			/* counts uses of this place */
+	uint32_t tag;			/* of its watches: CTL_WATCH() */
 	int fd;
 	uint64_t key;			/* in the store; 0 = not there yet */
 	struct sup_cred cred;
@@ -74,6 +81,7 @@ struct export {				/* a socket held as an fd: export.c */
 	uint8_t out_shut, in_shut;	/* the end was told to the holder, to the peer */
 	uint16_t seg;
 	int fd;				/* our end */
+	uint32_t tag;			/* of its watch */
 	uint32_t slot, gen;
 	uint32_t nap_us;
 	uint64_t ino;			/* of the end that was given away */
@@ -87,7 +95,9 @@ struct ctl_state {
 	uint32_t bad_cnt;
 	struct seg_ctl seg[STACK_MAX_SEGS];
 	uint32_t draining;		/* segments */
+	uint64_t drain_due_us;		/* when they are asked next */
 	uint64_t next_key;
+	uint32_t next_tag;
 	struct deposit *dep_head, **dep_tail;
 	uint64_t *drops;		/* keys that the channel had no room for */
 	uint32_t drop_cnt, drop_room;

@@ -28,6 +28,7 @@
 #include <unistd.h>
 
 #define EXPORTS		4096u
+static_assert(EXPORTS <= CTL_PLACE(~0u) + 1, "CTL_WATCH()");
 #define EXPORTS_FAMILY	1024u
 #define GRACE_US	100000u		/* for a receiver to show what it got */
 #define NAP_MIN_US	200u		/* between looks at a slot that is pumped */
@@ -81,13 +82,13 @@ static int export_new(struct engine *eng, uint16_t seg, uint32_t slot, uint32_t 
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv))
 		return -errno;
 	*x = (struct export){ .live = 1, .seg = seg, .fd = sv[0], .slot = slot, .gen = gen,
-			      .ino = inode(sv[1]), .carries = carry };
+			      .ino = inode(sv[1]), .carries = carry, .tag = ++c->next_tag };
 	shm_slot_get(&eng->segs[seg], slot);
 	app_family_hold(&eng->w[0]->st, seg);
 	c->seg[seg].sessions++;
 	c->seg[seg].exports++;
 	c->export_cnt++;
-	ring_watch(eng->w[0], x->fd, RING_EXPORT, (uint32_t)(x - c->exports));
+	ring_watch(eng->w[0], x->fd, RING_EXPORT, CTL_WATCH(x - c->exports, x->tag));
 	return sv[1];
 }
 
@@ -96,7 +97,7 @@ static void export_end(struct engine *eng, struct export *x)
 	struct ctl_state *c = eng->ctl;
 	uint16_t seg = x->seg;
 
-	ring_unwatch(eng->w[0], x->fd, RING_EXPORT, (uint32_t)(x - c->exports));
+	ring_unwatch(eng->w[0], x->fd, RING_EXPORT, CTL_WATCH(x - c->exports, x->tag));
 	close(x->fd);
 	x->live = 0;
 	c->export_cnt--;
@@ -203,9 +204,9 @@ static bool look(struct engine *eng, struct export *x)
 	return moved;
 }
 
-void export_ready(struct engine *eng, uint32_t idx)
+void export_ready(struct engine *eng, uint32_t arg)
 {
-	struct export *x = &eng->ctl->exports[idx % EXPORTS];
+	struct export *x = &eng->ctl->exports[CTL_PLACE(arg) % EXPORTS];
 
 	if (x->live)
 		look(eng, x);

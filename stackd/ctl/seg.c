@@ -163,8 +163,13 @@ static void seg_destroy(struct engine *eng, uint16_t seg)
 unsigned seg_poll(struct engine *eng)
 {
 	struct ctl_state *c = eng->ctl;
+	uint64_t now = eng->w[0]->st.now_us;
 	unsigned n = 0;
 
+	/* each question is a message to every worker */
+	if (now < c->drain_due_us)
+		return 0;
+	c->drain_due_us = now + CTL_DRAIN_US;
 	for (uint16_t i = 1; i < STACK_MAX_SEGS; i++) {
 		if (!c->seg[i].draining || !app_seg_drain(&eng->w[0]->st, i))
 			continue;

@@ -105,7 +105,7 @@ static void watch_doorbell(struct worker *w, void *arg)
 {
 	const struct session *s = ((struct watch *)arg)->s;
 
-	ring_watch(w, s->doorbell[w->st.worker], RING_DOORBELL, s->proc);
+	ring_watch(w, s->doorbell[w->st.worker], RING_DOORBELL, (uint32_t)s->key);
 }
 
 static void watched(struct engine *eng, void *arg)
@@ -466,7 +466,7 @@ static void unwatch(struct worker *w, void *arg)
 	const struct session *s = ((struct retired *)arg)->s;
 
 	if (w->st.worker < s->doorbells)
-		ring_unwatch(w, s->doorbell[w->st.worker], RING_DOORBELL, s->proc);
+		ring_unwatch(w, s->doorbell[w->st.worker], RING_DOORBELL, (uint32_t)s->key);
 }
 
 static void retire(struct engine *eng, void *arg)

@@ -156,10 +156,10 @@ int adopt_all(struct engine *eng)
 	sock_adopt_bounds(st[0]);
 	for (w = 0; w < n; w++)
 		tcp_adopt_finish(st[w]);
+	sock_adopt_finish(st[0]);	/* before a close may come once more */
 	for (uint16_t seg = 1; seg < STACK_MAX_SEGS; seg++)
 		if (stack_seg(st[0], seg))
 			app_adopt_finish(st, n, seg);
-	sock_adopt_finish(st[0]);
 	ctl_adopt_sessions(eng);
 	engine_log("adopted what the engine before left, in %llu us",
 		   (unsigned long long)(clock_mono_us() - begin));

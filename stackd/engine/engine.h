@@ -28,14 +28,17 @@ enum ring_kind {
 	RING_WAKE,			/* another worker's wake-up */
 	RING_DEVICE,
 	RING_FRAMES,			/* the device's own: nic_ops.ring_done */
-	RING_DOORBELL,			/* of process record `arg` */
+	RING_DOORBELL,			/* `arg`: the session's, see ctl/session.c */
 	RING_CHAN,			/* supervisor channel (worker 0) */
 	RING_CONN,			/* control connection `arg` (worker 0) */
+	RING_CONN_OUT,			/* the same takes more, once */
 	RING_EXPORT,			/* socket pair of export `arg` (worker 0) */
 	RING_DEV_EVT,			/* the device's events (worker 0) */
 };
 /* User data: kind, then a 32-bit argument, then the fd, so that an ended poll can be armed again.
- * */
+ * What is watched and unwatched again and again has an argument that does not come back soon: a
+ * removal names its watch by it, and may be late. */
+#define RING_FDS		(1u << 20)	/* fd numbers below: NOFILE's limit */
 /* Beside the kind: the answer to ring_unwatch(), not to the watch itself. */
 #define RING_REMOVAL		0x80u
 #define RING_DATA(kind, arg, fd) ((uint64_t)(kind) << 56 | (uint64_t)(arg) << 24 | (uint64_t)(fd))
@@ -48,6 +51,7 @@ struct worker {
 	struct stack st;
 	struct engine *eng;
 	struct io_uring ring;
+	uint64_t *watched;		/* [RING_FDS], sparse: user data of each fd's watch */
 	struct wake_batch wake;
 	int wake_fd;			/* eventfd; others write it when this worker sleeps */
 	int dev_fd;			/* readable when the device has something, -1 = none */

@@ -12,6 +12,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -59,6 +60,10 @@ int ring_open(struct worker *w)
 		.cq_entries = RING_CQ_ENTRIES,
 	};
 
+	w->watched = mmap(NULL, RING_FDS * sizeof(*w->watched), PROT_READ | PROT_WRITE,
+			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (w->watched == MAP_FAILED)
+		return -errno;
 	return io_uring_queue_init_params(RING_ENTRIES, &w->ring, &p);
 }
 
@@ -83,12 +88,17 @@ static struct io_uring_sqe *get_sqe(struct worker *w)
 	return sqe;
 }
 
+/* Submitted here and now: the number stands for this file only until its owner, who may be another
+ * worker, closes it. */
 void ring_watch(struct worker *w, int fd, uint32_t kind, uint32_t arg)
 {
 	struct io_uring_sqe *sqe = get_sqe(w);
 
+	ASSERT(fd >= 0 && (uint32_t)fd < RING_FDS);
 	io_uring_prep_poll_multishot(sqe, fd, POLLIN);
 	io_uring_sqe_set_data64(sqe, RING_DATA(kind, arg, fd));
+	w->watched[fd] = RING_DATA(kind, arg, fd);
+	io_uring_submit(&w->ring);
 }
 
 void ring_watch_out(struct worker *w, int fd, uint32_t kind, uint32_t arg)
@@ -97,12 +107,15 @@ void ring_watch_out(struct worker *w, int fd, uint32_t kind, uint32_t arg)
 
 	io_uring_prep_poll_add(sqe, fd, POLLOUT);
 	io_uring_sqe_set_data64(sqe, RING_DATA(kind, arg, fd));
+	io_uring_submit(&w->ring);
 }
 
 void ring_unwatch(struct worker *w, int fd, uint32_t kind, uint32_t arg)
 {
 	struct io_uring_sqe *sqe = get_sqe(w);
 
+	if (w->watched[fd] == RING_DATA(kind, arg, fd))
+		w->watched[fd] = 0;
 	io_uring_prep_poll_remove(sqe, RING_DATA(kind, arg, fd));
 	io_uring_sqe_set_data64(sqe, RING_DATA(kind | RING_REMOVAL, arg, fd));
 }
@@ -133,13 +146,13 @@ void ring_sleep(struct worker *w, uint64_t timeout_us)
 					 timeout_us == UINT64_MAX ? NULL : &ts, NULL);
 }
 
-/* A multishot poll that ended without having been removed (its completions overflowed) starts anew.
- * */
+/* A multishot poll that ended without having been removed (its completions overflowed) starts anew,
+ * unless it is not wanted any more: its number may be another file's by now. */
 static void again(struct worker *w, const struct io_uring_cqe *cqe)
 {
 	uint64_t d = cqe->user_data;
 
-	if (!(cqe->flags & IORING_CQE_F_MORE) && cqe->res >= 0 && !(cqe->res & POLLOUT))
+	if (!(cqe->flags & IORING_CQE_F_MORE) && cqe->res >= 0 && w->watched[RING_FD(d)] == d)
 		ring_watch(w, RING_FD(d), RING_KIND(d), RING_ARG(d));
 }
 
@@ -193,9 +206,11 @@ static void one_completion(struct worker *w, const struct io_uring_cqe *cqe)
 		export_ready(w->eng, RING_ARG(d));
 		return;
 	case RING_CONN:
+	case RING_CONN_OUT:
 		if (cqe->res < 0)
 			return;		/* removed: the connection is gone */
-		again(w, cqe);
+		if (RING_KIND(d) == RING_CONN)
+			again(w, cqe);
 		ctl_conn_ready(w->eng, RING_ARG(d), (uint32_t)cqe->res);
 		return;
 	}

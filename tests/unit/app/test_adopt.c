@@ -48,8 +48,8 @@ static void ax_adopt(struct ax_prog *p)
 	sock_adopt_bounds(st[0]);
 	for (unsigned w = 0; w < n; w++)
 		tcp_adopt_finish(st[w]);
-	app_adopt_finish(st, n, SX_SEG);
 	sock_adopt_finish(st[0]);
+	app_adopt_finish(st, n, SX_SEG);
 	ax_run();
 }
 
@@ -147,3 +147,29 @@ Test(adopt, halves_are_told_from_wholes)
 	cr_expect_eq(ax_slots(), 0);
 	ax_fini();
 }
+
+/* A listener's CLOSE was taken, and the engine died before it had told anybody. */
+static void listener_half_closed(unsigned workers)
+{
+	struct ax_prog p;
+	uint32_t l;
+
+	ax_init(workers);
+	p = ax_attach(0);
+	l = ax_socket(&p, 3, SOCK_STREAM);
+	cr_assert_eq(ax_rpc(&p, ax_cmd(l, SD_OP_BIND, SX_A, 80)), 0);
+	cr_assert_eq(ax_rpc(&p, ax_cmd(l, SD_OP_LISTEN, 0, 0)), 0);
+	or_sc(&ax_e(l)->flags, SD_E_CLOSED);
+	shm_ofd_take(shm_proc(ax_seg(), p.idx), 3);
+	ax_p(l)->refs = 0;
+	ax_adopt(&p);
+	for (unsigned w = 0; w < workers; w++)
+		cr_expect_eq(LISTENERS(&sx.h->st[w]), 0);
+	cr_expect_eq(ax_slots(), 0);
+	ax_detach(&p);
+	ax_drain();
+	ax_fini();
+}
+
+Test(adopt, listener_half_closed_1) { listener_half_closed(1); }
+Test(adopt, listener_half_closed_2) { listener_half_closed(2); }

@@ -95,7 +95,8 @@ Test(segment, a_program_cannot_write_the_ro_side)
 	cr_expect(!WIFEXITED(status) || WEXITSTATUS(status) != 0);
 }
 
-static void spoil(void (*f)(struct shm_seg *), int want)
+/* @want: for a program; what programs may write is nothing to the engine. */
+static void spoil(void (*f)(struct shm_seg *), int want, int want_engine)
 {
 	struct shm_seg seg, again = { .id = 77 };
 	int ro, rw;
@@ -103,7 +104,10 @@ static void spoil(void (*f)(struct shm_seg *), int want)
 	cr_assert_eq(shm_seg_create(5, 1, &ro, &rw), 0);
 	cr_assert_eq(shm_seg_map(ro, rw, true, &seg), 0);
 	f(&seg);
-	cr_expect_eq(shm_seg_map(ro, rw, true, &again), want);
+	cr_expect_eq(shm_seg_map(ro, rw, true, &again), want_engine);
+	cr_expect_eq(again.id, want_engine ? 77 : 5);
+	again.id = 77;
+	cr_expect_eq(shm_seg_map(ro, rw, false, &again), want);
 	cr_expect_eq(again.id, want ? 77 : 5);
 	shm_seg_unmap(&seg);
 	close(ro);
@@ -124,17 +128,17 @@ static void ro_workers(struct shm_seg *s) { ((struct sd_seg_ro *)s->ro)->geo.wor
 
 Test(segment, headers_are_checked)
 {
-	spoil(nothing, 0);
-	spoil(rw_minor, 0);
-	spoil(rw_magic, -EPROTO);
-	spoil(rw_major, -EPROTO);
-	spoil(rw_id, -EPROTO);
-	spoil(rw_geo, -EPROTO);
-	spoil(rw_workers, -EPROTO);
-	spoil(ro_magic, -EPROTO);
-	spoil(ro_major, -EPROTO);
-	spoil(ro_size, -EPROTO);
-	spoil(ro_workers, -EPROTO);
+	spoil(nothing, 0, 0);
+	spoil(rw_minor, 0, 0);
+	spoil(rw_magic, -EPROTO, 0);
+	spoil(rw_major, -EPROTO, 0);
+	spoil(rw_id, -EPROTO, 0);
+	spoil(rw_geo, -EPROTO, 0);
+	spoil(rw_workers, -EPROTO, 0);
+	spoil(ro_magic, -EPROTO, -EPROTO);
+	spoil(ro_major, -EPROTO, -EPROTO);
+	spoil(ro_size, -EPROTO, -EPROTO);
+	spoil(ro_workers, -EPROTO, -EPROTO);
 }
 
 Test(segment, unsealed_or_short_files_are_refused)
