@@ -15,6 +15,7 @@
 
 #include <errno.h>
 #include <jansson.h>
+#include <malloc.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -266,6 +267,8 @@ int engine_main(int chan)
 	if (eng == MAP_FAILED)
 		return 1;
 	eng->chan = chan;
+	/* A thread's own arena looks into /proc before it shrinks, and the filter ends us for it. */
+	mallopt(M_ARENA_MAX, 1);
 	pthread_setname_np(pthread_self(), "stackd-engine");
 	r = take_all(eng);
 	if (r) {
