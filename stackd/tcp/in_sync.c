@@ -237,11 +237,13 @@ static bool predicted(const struct tcb *tcb, const struct tcp_seg *seg)
 		(seg->o.has_ts && !u32_lt(seg->o.tsval, tcb->ts_recent)));
 }
 
-/* The next data, all inside the window we offered, nothing acknowledged, the peer's window
- * unchanged. */
+/* The next data, all inside the window we offered; nothing acknowledged, then the peer's window is
+ * unchanged, or something new, as a request that acknowledges the answer before it. */
 static bool predicted_data(const struct tcb *tcb, const struct tcp_seg *seg)
 {
-	return seg->len && seg->ack_pos == tcb->snd_una && pos_le(seg->end, tcb->rcv_adv) &&
+	if (!seg->len || !pos_le(seg->end, tcb->rcv_adv))
+		return false;
+	return seg->ack_pos != tcb->snd_una ||
 	       seg->ack_pos + ((uint64_t)seg->wnd << tcb->snd_ws) == tcb->snd_edge;
 }
 
@@ -268,6 +270,8 @@ static enum tcp_verdict fast_path(struct stack *st, struct tcb *tcb, struct tcp_
 		predicted_ts(st, tcb, seg);
 		tcb->last_rcv_ms = tcp_ms(st);
 		tcb->probes = 0;
+		if (seg->ack_pos != tcb->snd_una && tcp_step_ack(st, tcb, seg) != TCP_NEXT)
+			return TCP_DROP;
 		return tcp_data_in_order(st, tcb, seg) == TCP_NEXT ? TCP_DONE : TCP_DROP;
 	}
 	return TCP_NEXT;

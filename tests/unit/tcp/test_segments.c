@@ -677,3 +677,26 @@ Test(info, tells_the_truth)
 	sc_close(x);
 	sc_free(c);
 }
+
+/* Request and answer: the next request acknowledges the answer before it, and is predicted, too. */
+Test(predicted, request_that_acknowledges_the_answer)
+{
+	struct sc *c = sc_new();
+	struct sim_end *x;
+	struct tcb *tcb = sc_accept(c, &x);
+	uint64_t hits = snmp(c, SNMP_TcpExt_TCPHPHits);
+
+	for (unsigned i = 0; i < 5; i++) {
+		c->forget = true;
+		in(c, TH_ACK | TH_PSH, 1 + i * 10, 1 + i * 20, 1000, 10);
+		c->forget = false;
+		cr_assert_eq(sc_read(x, 100), 10);
+		cr_assert_eq(tcb->snd_una, i * 20, "the answer before is acknowledged");
+		sc_write(x, 20);
+		expect_seg(c, TH_ACK | TH_PSH, 1 + i * 20, 11 + i * 10, 20);
+	}
+	cr_assert_geq(snmp(c, SNMP_TcpExt_TCPHPHits) - hits, 4);
+	in(c, TH_RST, 51, 0, 0, 0);
+	sc_close(x);
+	sc_free(c);
+}
