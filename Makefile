@@ -105,10 +105,12 @@ $(foreach r,$(UNIT_ROOMS),$(eval $(call unit_rule,$(r))))
 STRESS_BINS := $(patsubst tests/stress/%.c,$(B)/tests/stress-%,$(wildcard tests/stress/*.c))
 FUZZ_BINS   := $(patsubst tests/fuzz/fuzz_%.c,$(B)/tests/fuzz-%,$(wildcard tests/fuzz/fuzz_*.c))
 SIM_BIN     := $(if $(wildcard tests/sim/*.c),$(B)/tests/sim)
-# Programs that run on stackd in tests/fault: always plain, like the shim.
+# Programs that run on stackd in tests/fault and tests/apps: always plain, like the shim.
 FAULT_BINS  := $(if $(SAN),,$(patsubst tests/fault/%.c,$(B)/tests/%,$(wildcard tests/fault/*.c)))
+APPS_BINS   := $(if $(SAN),,$(patsubst tests/apps/progs/%.c,$(B)/tests/%,$(wildcard tests/apps/progs/*.c)))
 VM_BINS     := $(if $(SAN),,$(patsubst tests/vm/%.c,$(B)/tests/vm-%,$(wildcard tests/vm/*.c)))
-TEST_BINS   := $(UNIT_BINS) $(VM_BINS) $(STRESS_BINS) $(FUZZ_BINS) $(SIM_BIN) $(FAULT_BINS)
+TEST_BINS   := $(UNIT_BINS) $(VM_BINS) $(STRESS_BINS) $(FUZZ_BINS) $(SIM_BIN) $(FAULT_BINS) \
+               $(APPS_BINS)
 
 # Run in the virtual machine.
 $(VM_BINS): $(B)/tests/vm-%: $(B)/obj/tests/vm/%.o $(B)/libstackcore.a
@@ -118,6 +120,10 @@ $(VM_BINS): $(B)/tests/vm-%: $(B)/obj/tests/vm/%.o $(B)/libstackcore.a
 $(FAULT_BINS): $(B)/tests/%: $(B)/obj/tests/fault/%.o $(B)/libstackcore.a
 	@mkdir -p $(@D)
 	$(CC) $(LDSAN) -o $@ $^ -lpthread
+
+$(APPS_BINS): $(B)/tests/%: $(B)/obj/tests/apps/progs/%.o
+	@mkdir -p $(@D)
+	$(CC) $(LDSAN) -o $@ $^
 
 $(STRESS_BINS): $(B)/tests/stress-%: $(B)/obj/tests/stress/%.o $(B)/libstackcore.a
 	@mkdir -p $(@D)

@@ -118,6 +118,8 @@ enum pl_via pl_route(const struct sd_addr *addr)
 	hit = route_read(route_scan, (void *)addr);
 	if (!hit || (is_loopback(addr) && !((hit - 1) & SD_RT_LOCAL)))
 		return PL_VIA_KERNEL;
+	if ((hit - 1) & SD_RT_BCAST)
+		return PL_VIA_BCAST;
 	return (hit - 1) & SD_RT_LOCAL ? PL_VIA_LOCAL : PL_VIA_STACKD;
 }
 

@@ -3,8 +3,10 @@
  * The routes in the info page say whether stackd reaches the destination; if not, the socket
  * becomes the kernel's for good. States are Linux's, kept in SD_P_CONNECTING and the engine's half:
  *   unconnected --CONNECT--> connecting (SYN_SENT) --> connected, told by the next connect() once
- *                                        \--> error, told by connect() or SO_ERROR; unconnected
- *                                        again
+ *        ^                               \--> error, told by SO_ERROR or by connect(), which makes
+ *        |                                    it unconnected again
+ *        +-- AF_UNSPEC, from any state; shutdown() of a listener or of an attempt
+ *   an attempt that failed and is shut down before anybody asked is dead: EINVAL until AF_UNSPEC
  * Spec:    H5
  * Threads: any; two threads connecting one socket see EALREADY or EISCONN as the engine orders them
  */
@@ -13,6 +15,20 @@
 
 #include "preload/pl_int.h"
 
+/* Back to unconnected, shut in no direction; unread data is gone. */
+int pl_unconnect(uint32_t slot)
+{
+	struct sd_slot_p *p = pl_p(slot);
+	struct sd_cmd cmd = pl_cmd_for(slot, SD_OP_DISCONNECT);
+	int r = pl_rpc(pl_worker(slot), &cmd, NULL, 0, NULL);
+
+	if (r)
+		return r;
+	and_sc(&p->flags, ~(SD_P_CONNECTING | SD_P_DISCONNECTING | SD_P_SHUT_RD | SD_P_SHUT_WR));
+	st_rel(&p->rx_head, ld_acq(&pl_e(slot)->rx_tail));
+	return 0;
+}
+
 /* The outcome of a finished attempt: 0, or what went wrong; the socket may connect again after
  * that. */
 static int outcome(uint32_t slot)
@@ -20,11 +36,10 @@ static int outcome(uint32_t slot)
 	int err;
 
 	and_sc(&pl_p(slot)->flags, ~SD_P_CONNECTING);
-	if (pl_state_of(slot) != SD_ST_CLOSE && !pl_err_pending(slot))
+	if (pl_state_of(slot) != SD_ST_CLOSE)
 		return 0;
 	err = pl_err_take(slot);
-	if (!err && (pl_eflags(slot) & SD_E_CONNECTED))
-		return 0;			/* connected, and the peer has closed already */
+	pl_unconnect(slot);
 	return err ? -err : -ECONNABORTED;
 }
 
@@ -69,15 +84,36 @@ static bool stackd_reaches(uint32_t slot, const struct sd_addr *addr)
 	const struct sd_slot_e *e = pl_e(slot);
 
 	/* bound to an address of stackd's own: there is no other way out */
-	if ((pl_eflags(slot) & SD_E_BOUND) && !sd_addr_is_any(&e->laddr))
+	if (pl_eflags(slot) & (SD_E_ADDR_LOCK | SD_E_BOUND) && !sd_addr_is_any(&e->laddr))
 		return true;
 	return pl_route(addr) != PL_VIA_KERNEL;
 }
 
+/* An answer after which the kernel's socket is as fresh as before. */
+static bool came_to_nothing(int err)
+{
+	switch (err) {
+	case 0:
+	case EINPROGRESS:
+	case EINTR:
+	case EALREADY:
+	case EISCONN:
+		return false;
+	default:
+		return true;
+	}
+}
+
+/* The socket is the kernel's once the kernel has connected it, or may yet. */
 static int connect_kernel(int fd, uint32_t slot, const struct sockaddr *sa, socklen_t len)
 {
-	pl_fallback(fd, slot);
-	return real.connect(fd, sa, len) < 0 ? -errno : 0;
+	int err = real.connect(fd, sa, len) < 0 ? errno : 0;
+
+	if (!came_to_nothing(err))
+		pl_fallback(fd, slot);
+	else if (err == ECONNREFUSED || err == ETIMEDOUT)	/* an attempt that has failed */
+		and_sc(&pl_p(slot)->flags, ~(SD_P_SHUT_RD | SD_P_SHUT_WR));
+	return -err;
 }
 
 static int connect_stream(int fd, uint32_t slot, const struct sockaddr *sa, socklen_t len)
@@ -89,7 +125,9 @@ static int connect_stream(int fd, uint32_t slot, const struct sockaddr *sa, sock
 
 	if (ld_rlx(&p->flags) & SD_P_CONNECTING)
 		return await(slot, -EALREADY);
-	if (pl_state_of(slot) != SD_ST_CLOSE)
+	if (ld_rlx(&p->flags) & SD_P_DISCONNECTING)
+		return -EINVAL;
+	if (pl_state_of(slot) != SD_ST_CLOSE || pl_eflags(slot) & SD_E_CONNECTED)
 		return -EISCONN;
 	r = pl_addr_in(p->opts.family, sa, len, &addr, &port);
 	if (r)
@@ -110,20 +148,28 @@ static int connect_stream(int fd, uint32_t slot, const struct sockaddr *sa, sock
 static int connect_dgram(int fd, uint32_t slot, const struct sockaddr *sa, socklen_t len)
 {
 	struct sd_slot_p *p = pl_p(slot);
+	int family = p->opts.family, r;
 	struct sd_addr addr;
 	uint16_t port;
-	int r = pl_addr_in(p->opts.family, sa, len, &addr, &port);
 
-	if (r || !stackd_reaches(slot, &addr))
+	/* unlike a stream, one of IPv6 takes an IPv4 address as it is */
+	if (sa->sa_family == AF_INET && !(ld_rlx(&p->flags) & SD_P_V6ONLY))
+		family = AF_INET;
+	r = pl_addr_in(family, sa, len, &addr, &port);
+	if (!r && !stackd_reaches(slot, &addr))
 		return connect_kernel(fd, slot, sa, len);
-	r = engine_connect(slot, &addr, port);
+	if (!r && pl_kern_port(fd))
+		r = pl_dgram_autobind(fd, slot);
+	if (!r)
+		r = engine_connect(slot, &addr, port);
+	if (r)
+		pl_dgram_autobind(fd, slot);	/* as on Linux, before anything else is looked at */
 	if (!r && (and_sc(&p->flags, ~SD_P_HYBRID) & SD_P_HYBRID))
 		pl_epoll_hybrid(slot);
 	return r;
 }
 
-/* connect(AF_UNSPEC): back to unconnected, on both sides. */
-static int disconnect(int fd, uint32_t slot, const struct sockaddr *sa, socklen_t len)
+static int disconnect_dgram(int fd, uint32_t slot, const struct sockaddr *sa, socklen_t len)
 {
 	struct sd_slot_p *p = pl_p(slot);
 	struct sd_cmd cmd = pl_cmd_for(slot, SD_OP_DISCONNECT);
@@ -131,15 +177,21 @@ static int disconnect(int fd, uint32_t slot, const struct sockaddr *sa, socklen_
 
 	if (r)
 		return r;
-	and_sc(&p->flags, ~(SD_P_CONNECTING | SD_P_SHUT_RD | SD_P_SHUT_WR));
-	if (p->opts.type == SOCK_STREAM)
-		st_rel(&p->rx_head, ld_acq(&pl_e(slot)->rx_tail));	/* unread data is gone */
-	if (p->opts.type == SOCK_DGRAM) {
-		real.connect(fd, sa, len);
-		if (!(or_sc(&p->flags, SD_P_HYBRID) & SD_P_HYBRID))
-			pl_epoll_hybrid(slot);
-	}
+	real.connect(fd, sa, len);
+	if (!(pl_eflags(slot) & SD_E_ADDR_LOCK) &&
+	    !(or_sc(&p->flags, SD_P_HYBRID) & SD_P_HYBRID))
+		pl_epoll_hybrid(slot);
 	return 0;
+}
+
+/* connect(AF_UNSPEC): back to unconnected, on both sides. */
+static int disconnect(int fd, uint32_t slot, const struct sockaddr *sa, socklen_t len)
+{
+	if (pl_p(slot)->opts.type == SOCK_DGRAM)
+		return disconnect_dgram(fd, slot, sa, len);
+	if (pl_state_of(slot) == SD_ST_LISTEN && ld_rlx(&pl_p(slot)->flags) & SD_P_HYBRID)
+		real.connect(fd, sa, len);
+	return pl_unconnect(slot);
 }
 
 static int sock_connect(int fd, uint32_t slot, const struct sockaddr *sa, socklen_t len)

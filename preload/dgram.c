@@ -46,7 +46,7 @@ static int destination(uint32_t slot, const struct msghdr *m, struct sd_addr *re
 
 /* The socket sends by stackd for the first time: it needs a port there, the kernel's if it has one.
    */
-static int autobind(int fd, uint32_t slot)
+int pl_dgram_autobind(int fd, uint32_t slot)
 {
 	struct sd_cmd cmd = pl_cmd_for(slot, SD_OP_BIND);
 
@@ -133,21 +133,30 @@ static ssize_t send_kernel(int fd, const struct msghdr *m, int flags)
 	return r < 0 ? -errno : r;
 }
 
+static bool is_mcast(const struct sd_addr *a)
+{
+	return sd_addr_is_v4(a) && a->b[12] >> 4 == 0xe;
+}
+
 ssize_t pl_dgram_send(int fd, uint32_t slot, const struct msghdr *m, int flags)
 {
 	struct sd_dgram d = { 0 };
 	struct pl_cmsg_out c;
 	struct pl_iter it;
+	enum pl_via via;
 	int r;
 
 	r = destination(slot, m, &d.addr, &d.port);
 	if (by_kernel(slot, r || !d.port ? NULL : &d.addr, r))
 		return send_kernel(fd, m, flags);
-	if (r)
+	if (r) {
+		pl_dgram_autobind(fd, slot);	/* Linux gives it a port before it looks */
 		return r;
+	}
 	if (flags & (MSG_OOB | MSG_MORE))
 		return -EOPNOTSUPP;
-	if (d.port && pl_route(&d.addr) == PL_VIA_KERNEL)
+	via = d.port ? pl_route(&d.addr) : PL_VIA_STACKD;
+	if (via == PL_VIA_KERNEL && !is_mcast(&d.addr))	/* these leave by our own address */
 		return -ENETUNREACH;
 	r = pl_iter_init(&it, m->msg_iov, m->msg_iovlen);
 	if (!r)
@@ -156,9 +165,11 @@ ssize_t pl_dgram_send(int fd, uint32_t slot, const struct msghdr *m, int flags)
 		return r;
 	if (it.left > (!d.port || sd_addr_is_v4(&d.addr) ? DGRAM_MAX : DGRAM_MAX6))
 		return -EMSGSIZE;
-	r = autobind(fd, slot);
+	r = pl_dgram_autobind(fd, slot);
 	if (r)
 		return r;
+	if (via == PL_VIA_BCAST && !(ld_rlx(&pl_p(slot)->opts.dgram_flags) & SD_DGF_BCAST))
+		return -EACCES;
 	d.len = (uint32_t)it.left;
 	d.local = c.src;
 	d.gso_len = c.gso_len;
@@ -257,8 +268,6 @@ ssize_t pl_dgram_recv(int fd, uint32_t slot, struct msghdr *m, int flags)
 	ssize_t r;
 	int kern;
 
-	if (flags & MSG_OOB)
-		return -EOPNOTSUPP;
 	if ((flags & MSG_ERRQUEUE) || !(pl_eflags(slot) & SD_E_BOUND))
 		return recv_kernel(fd, m, flags);	/* nothing can have come by stackd */
 	d = pl_deadline_in(ld_rlx(&p->rcvtimeo_ms));
@@ -266,10 +275,10 @@ ssize_t pl_dgram_recv(int fd, uint32_t slot, struct msghdr *m, int flags)
 		r = try_recv(fd, slot, m, flags);
 		if (r != -EAGAIN)
 			return r;
-		if (ld_rlx(&p->flags) & SD_P_SHUT_RD)
-			return 0;
 		if (pl_nonblock(slot, flags))
 			return -EAGAIN;
+		if (ld_rlx(&p->flags) & SD_P_SHUT_RD)
+			return 0;
 		kern = ld_rlx(&p->flags) & SD_P_HYBRID ? fd : -1;
 		r = pl_wait(slot, SD_EV_IN, pl_deadline_left(&d), kern);
 		if (r)

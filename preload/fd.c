@@ -204,11 +204,22 @@ static void fallback_one(int fd)
 	pl_slot_drop(SD_OFD_IDX(ofd));
 }
 
+sd_ofd pl_fallen(int fd, uint32_t slot)
+{
+	int saved = errno;
+
+	pl_fallback(fd, slot);
+	errno = saved;
+	return 0;
+}
+
 void pl_fallback(int fd, uint32_t slot)
 {
 	sd_ofd ofd = shm_ofd_get(pl.proc, fd);
 	bool dups = ld_rlx(&pl_p(slot)->refs) > 1;
 
+	/* Others that share it hear of it when they next touch it. */
+	or_sc(&pl_p(slot)->flags, SD_P_FALLEN);
 	fallback_one(fd);
 	for (uint32_t i = 0; dups && i < ld_rlx(&pl.proc->hi_fd); i++)
 		if (shm_ofd_get(pl.proc, (int)i) == ofd)

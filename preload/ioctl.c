@@ -152,16 +152,28 @@ static int inq(int fd, uint32_t slot, int *arg)
 	return 0;
 }
 
+/* Linux counts a FIN that is on its way. */
+static bool fin_unacked(uint32_t slot)
+{
+	uint32_t st = pl_state_of(slot);
+
+	return st == SD_ST_FIN_WAIT1 || st == SD_ST_CLOSING || st == SD_ST_LAST_ACK;
+}
+
 /* @unsent: SIOCOUTQNSD, only what was never sent. */
 static int outq(uint32_t slot, bool unsent, int *arg)
 {
 	struct sd_slot_e *e = pl_e(slot);
 	uint64_t from;
 
+	if (unsent && pl_p(slot)->opts.type != SOCK_STREAM)
+		return -ENOTTY;
 	if (pl_state_of(slot) == SD_ST_LISTEN)
 		return -EINVAL;
 	from = ld_acq(unsent ? &e->tx_nxt : &e->tx_una);
 	*arg = pl_live(e, pl_p(slot)) ? clamp_int(ld_rlx(&pl_p(slot)->tx_tail) - from) : 0;
+	if (!unsent && fin_unacked(slot))
+		++*arg;
 	return 0;
 }
 
@@ -170,7 +182,7 @@ static int at_mark(uint32_t slot, int *arg)
 	const struct sd_slot_e *e = pl_e(slot);
 
 	if (pl_p(slot)->opts.type != SOCK_STREAM)
-		return -EINVAL;
+		return -ENOTTY;
 	*arg = (pl_eflags(slot) & SD_E_URG) && e->rx_urg == ld_rlx(&pl_p(slot)->rx_head) + 1;
 	return 0;
 }

@@ -143,7 +143,7 @@ static const struct opt table[] = {
 	M(IPPROTO_IP, IP_MTU_DISCOVER, ST_U8, pmtudisc, 0, 5),
 	BITM(IPPROTO_IP, IP_PKTINFO, dgram_flags, SD_DGF_PKTINFO),
 	BITM(IPPROTO_IP, IP_FREEBIND, hints[0], 2),
-	BITM(IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, hints[0], 4),
+	BITM(IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, hints[0], PL_HINT_NO_PORT),
 	HINT_INT(IPPROTO_IP, IP_MULTICAST_TTL),
 	HINT_INT(IPPROTO_IP, IP_MULTICAST_LOOP),
 	HINT_INT(IPPROTO_IP, IP_MULTICAST_ALL),
@@ -263,8 +263,8 @@ static int arg_int(const struct opt *o, const void *val, socklen_t len, int *ret
 {
 	if (len >= sizeof(int))
 		memcpy(ret_v, val, sizeof(int));
-	else if (o->level == IPPROTO_IP && len >= 1)
-		*ret_v = *(const uint8_t *)val;
+	else if (o->level == IPPROTO_IP)
+		*ret_v = len ? *(const uint8_t *)val : 0;
 	else
 		return -EINVAL;
 	return 0;
@@ -294,12 +294,19 @@ bool pl_in_service(uint32_t slot)
 	       pl_state_of(slot) != SD_ST_CLOSE;
 }
 
+/* Is this an option that no kernel socket of the kind takes either? errno has its answer. Known
+ * ones are not tried: they would act on the kernel's half. */
+static bool kernel_refuses(int fd, int level, int name, const void *val, socklen_t len)
+{
+	return !find(level, name) && real.setsockopt(fd, level, name, val, len) < 0;
+}
+
 /* Options that only the kernel can serve: as long as nothing ties the socket to stackd, it goes. */
 static int set_kernel_only(int fd, uint32_t slot, int level, int name, const void *val,
 			   socklen_t len)
 {
 	if (pl_in_service(slot))
-		return refuse();
+		return kernel_refuses(fd, level, name, val, len) ? -errno : refuse();
 	if (real.setsockopt(fd, level, name, val, len) < 0)
 		return -errno;
 	pl_fallback(fd, slot);
@@ -312,9 +319,14 @@ int pl_setsockopt(int fd, uint32_t slot, int level, int name, const void *val, s
 
 	if ((int)len < 0)
 		return -EINVAL;
+	if (o && o->set == set_v6only && pl_p(slot)->opts.family == AF_INET6 &&
+	    pl_eflags(slot) & SD_E_BOUND)
+		return -EINVAL;
+	if (o && o->how == READONLY)	/* an errno, whatever the socket is */
+		return real.setsockopt(fd, level, name, val, len) < 0 ? -errno : 0;
 	if (!o || o->how == KERNEL || !level_fits(slot, level))
 		return set_kernel_only(fd, slot, level, name, val, len);
-	if (o->how == REFUSE || o->how == READONLY)
+	if (o->how == REFUSE)
 		return refuse();
 	if (o->set == set_cc || o->set == set_ulp)	/* not the kernel's word */
 		return o->set(fd, slot, o, val, len);
@@ -401,9 +413,9 @@ int pl_getsockopt(int fd, uint32_t slot, int level, int name, void *val, socklen
 	if (!len)
 		return -EFAULT;
 	if (!o || !level_fits(slot, level)) {
-		if (pl_in_service(slot))
-			return refuse();
-		return real.getsockopt(fd, level, name, val, len) < 0 ? -errno : 0;
+		if (real.getsockopt(fd, level, name, val, len) < 0)
+			return -errno;
+		return pl_in_service(slot) ? refuse() : 0;	/* not the value of this one */
 	}
 	if (o->get)
 		return o->get(fd, slot, o, val, len);

@@ -68,10 +68,21 @@ int pl_ctl_call(const void *req, size_t len, void *resp, size_t resp_len, int *f
 		unsigned max_fds, unsigned *ret_nfds);
 
 /* ---- fd.c ---- */
+static inline struct sd_slot_p *pl_p(uint32_t slot)
+{
+	return (struct sd_slot_p *)(pl.seg.rw + SD_RW_SLOTS) + (slot < SD_SLOTS ? slot : 0);
+}
+/* Another process of the family gave @slot to the kernel: so does this one. Return: 0. */
+sd_ofd pl_fallen(int fd, uint32_t slot);
 /* The open-table entry of @fd; 0 when not ours or not attached. The fast path of every call. */
 static inline sd_ofd pl_fd(int fd)
 {
-	return __builtin_expect(ld_acq(&pl.attached), 1) ? shm_ofd_get(pl.proc, fd) : 0;
+	sd_ofd o = __builtin_expect(ld_acq(&pl.attached), 1) ? shm_ofd_get(pl.proc, fd) : 0;
+
+	if (SD_OFD_KIND(o) == SD_OFD_SOCK &&
+	    __builtin_expect(ld_rlx(&pl_p(SD_OFD_IDX(o))->flags) & SD_P_FALLEN, 0))
+		return pl_fallen(fd, SD_OFD_IDX(o));
+	return o;
 }
 /* Slot of a socket fd, 0 when @fd is not a stackd socket. */
 static inline uint32_t pl_fd_slot(int fd)
@@ -93,10 +104,6 @@ uint64_t pl_self(void);
 static inline struct sd_slot_e *pl_e(uint32_t slot)
 {
 	return (struct sd_slot_e *)(pl.seg.ro + SD_RO_SLOTS) + (slot < SD_SLOTS ? slot : 0);
-}
-static inline struct sd_slot_p *pl_p(uint32_t slot)
-{
-	return (struct sd_slot_p *)(pl.seg.rw + SD_RW_SLOTS) + (slot < SD_SLOTS ? slot : 0);
 }
 
 /* Readiness of a socket now, as SD_EV_* bits (IN, OUT, ERR, HUP, RDHUP, PRI), computed from the

@@ -29,7 +29,7 @@ void pl_addr_out(int family, const struct sd_addr *addr, uint16_t port, struct s
 /* Port of the kernel socket behind @fd, 0 when unbound. */
 uint16_t pl_kern_port(int fd);
 
-enum pl_via { PL_VIA_KERNEL, PL_VIA_STACKD, PL_VIA_LOCAL };
+enum pl_via { PL_VIA_KERNEL, PL_VIA_STACKD, PL_VIA_LOCAL, PL_VIA_BCAST };
 
 #define PL_LOCALS	16		/* of stackd's own addresses: as many as are told */
 struct pl_local {
@@ -44,7 +44,7 @@ uint32_t pl_ifindex(const struct sd_addr *addr);
 struct ifconf;
 /* SIOCGIFCONF with stackd's addresses, on a kernel fd. Return: 0 or -errno. */
 int pl_ifconf(int fd, struct ifconf *c);
-/* Who reaches @addr: the kernel, stackd by a route, or it is an address of stackd's own. */
+/* Who reaches @addr: the kernel, stackd by a route; an address of stackd's own, a broadcast. */
 enum pl_via pl_route(const struct sd_addr *addr);
 
 /* ---- slot.c: state of a slot as the program sees it ---- */
@@ -167,6 +167,7 @@ void pl_popen_child(void);
 int pl_bind_auto(int fd, uint32_t slot);
 /* Replace the kernel socket behind @fd by a fresh one of the same kind, options and flags copied.
    */
+#define PL_HINT_NO_PORT	4u	/* sd_opts.hints[0]: IP_BIND_ADDRESS_NO_PORT */
 int pl_kern_renew(int fd, uint32_t slot);
 /* The kernel socket behind this slot is the program's own, not a dup of a placeholder. */
 static inline bool pl_own_kern(uint32_t slot)
@@ -203,6 +204,10 @@ size_t pl_iter_next(struct pl_iter *it, size_t max, void **ret_ptr);
 
 ssize_t pl_stream_send(uint32_t slot, struct pl_iter *it, int flags);
 ssize_t pl_stream_recv(uint32_t slot, struct pl_iter *it, int flags);
+/* A stream back to unconnected, whatever it was. Return: 0 or -errno. */
+int pl_unconnect(uint32_t slot);
+/* A port of stackd's for a datagram socket that has none. */
+int pl_dgram_autobind(int fd, uint32_t slot);
 ssize_t pl_dgram_send(int fd, uint32_t slot, const struct msghdr *m, int flags);
 ssize_t pl_dgram_recv(int fd, uint32_t slot, struct msghdr *m, int flags);
 

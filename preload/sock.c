@@ -85,18 +85,28 @@ PL_EXPORT int socket(int domain, int type, int protocol)
 
 /* ---- the kernel socket behind ---- */
 
+static int renew_one(int fd, int fresh)
+{
+	int fl = real.fcntl(fd, F_GETFD, 0);
+
+	return real.dup3(fresh, fd, fl & FD_CLOEXEC ? O_CLOEXEC : 0) < 0 ? -errno : 0;
+}
+
 int pl_kern_renew(int fd, uint32_t slot)
 {
 	const struct sd_opts *o = &pl_p(slot)->opts;
-	int fdfl = real.fcntl(fd, F_GETFD, 0), stfl = real.fcntl(fd, F_GETFL, 0), r = 0;
+	sd_ofd ofd = shm_ofd_get(pl.proc, fd);
+	int stfl = real.fcntl(fd, F_GETFL, 0), r;
 	int fresh = real.socket(o->family, o->type | SOCK_CLOEXEC, o->proto);
 
 	if (fresh < 0)
 		return -errno;
 	pl_opt_copy(fd, fresh);
 	real.fcntl(fresh, F_SETFL, stfl & (O_NONBLOCK | O_ASYNC));
-	if (real.dup3(fresh, fd, fdfl & FD_CLOEXEC ? O_CLOEXEC : 0) < 0)
-		r = -errno;
+	r = renew_one(fd, fresh);
+	for (uint32_t i = 0; ld_rlx(&pl_p(slot)->refs) > 1 && i < ld_rlx(&pl.proc->hi_fd); i++)
+		if ((int)i != fd && shm_ofd_get(pl.proc, (int)i) == ofd)
+			renew_one((int)i, fresh);
 	real.close(fresh);
 	return r;
 }
@@ -117,6 +127,15 @@ static int bind_engine(uint32_t slot, const struct sd_addr *addr, uint16_t port,
 	return r;
 }
 
+/* As on Linux: a bind() that fails takes the name of an earlier connection with it. */
+static void forget_name(uint32_t slot)
+{
+	struct sd_cmd cmd = pl_cmd_for(slot, SD_OP_DISCONNECT);
+
+	cmd.u32[0] = SD_DISC_NAME;
+	pl_rpc(pl_worker(slot), &cmd, NULL, 0, NULL);
+}
+
 /* Wildcard: kernel and engine hold the same port, or neither. A port that the kernel picked may be
  * one that it can share (SO_REUSEADDR) but that stackd has connections on, also in TIME_WAIT: then
  * another is tried, or a connect() from it could fail. */
@@ -126,8 +145,12 @@ static int bind_both(int fd, uint32_t slot, const struct sockaddr *sa, socklen_t
 	int r = 0;
 
 	for (int i = 0; i < BIND_TRIES; i++) {
-		if (real.bind(fd, sa, len) < 0)
-			return -errno;
+		if (real.bind(fd, sa, len) < 0) {
+			r = -errno;
+			if (r == -EADDRINUSE && pl_eflags(slot) & SD_E_RESET)
+				forget_name(slot);
+			return r;
+		}
 		r = port ? bind_engine(slot, addr, port, 0) :
 			   bind_engine(slot, addr, pl_kern_port(fd), SD_BIND_PICKED);
 		if (!r)
@@ -161,26 +184,89 @@ static int bind_kernel(int fd, uint32_t slot, const struct sockaddr *sa, socklen
 	return 0;
 }
 
+static bool bound_or_busy(uint32_t slot)
+{
+	return (pl_eflags(slot) & SD_E_BOUND) || pl_state_of(slot) != SD_ST_CLOSE;
+}
+
+/* What the kernel says to a bind() of another socket. Return: 0 or -errno. */
+static int kernel_says(be32 addr, uint16_t port)
+{
+	struct sockaddr_in sin = { .sin_family = AF_INET, .sin_addr.s_addr = addr.v,
+				   .sin_port = htons(port) };
+	int fd = real.socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), r;
+
+	if (fd < 0)
+		return 0;
+	r = real.bind(fd, (const struct sockaddr *)&sin, sizeof(sin)) < 0 ? -errno : 0;
+	real.close(fd);
+	return r;
+}
+
+/* What a socket that cannot be bound is told: Linux looks at an IPv4 address before it looks at the
+ * socket, and at an IPv6 address after it; at the port's privilege always before. */
+static int bind_refused(uint32_t slot, const struct sd_addr *addr, uint16_t port)
+{
+	bool v6 = pl_p(slot)->opts.family == AF_INET6;
+
+	if (!v6 && !sd_addr_is_any(addr) && pl_route(addr) != PL_VIA_LOCAL &&
+	    kernel_says(sd_addr_to_v4(addr), 0) == -EADDRNOTAVAIL)
+		return -EADDRNOTAVAIL;
+	if (port && port < IPPORT_RESERVED && kernel_says((be32){ 0 }, port) == -EACCES)
+		return -EACCES;
+	return -EINVAL;
+}
+
+/* The kernel's socket behind a stream still holds what stackd's has let go of, after a connection
+ * from a port that bind() did not name. Return: false when a bind() in the kernel stands. */
+static bool unhold(int fd, uint32_t slot)
+{
+	const struct sd_slot_e *e = pl_e(slot);
+
+	if (!pl_own_kern(slot) || !pl_live(e, pl_p(slot)) || !e->lport ||
+	    pl_kern_port(fd) != e->lport)
+		return true;
+	return pl_kern_renew(fd, slot) == 0;
+}
+
+static bool no_port(uint32_t slot)
+{
+	return pl_p(slot)->opts.hints[0] & PL_HINT_NO_PORT;
+}
+
+/* The wildcard; without a port and with IP_BIND_ADDRESS_NO_PORT that means nothing at all. */
+static int bind_any(int fd, uint32_t slot, const struct sockaddr *sa, socklen_t len,
+		    const struct sd_addr *addr, uint16_t port)
+{
+	if (!pl_own_kern(slot))
+		return bind_engine(slot, addr, port, 0);
+	if (!port && no_port(slot))
+		return real.bind(fd, sa, len) < 0 ? -errno : 0;
+	return bind_both(fd, slot, sa, len, addr, port);
+}
+
 static int sock_bind(int fd, uint32_t slot, const struct sockaddr *sa, socklen_t len)
 {
 	struct sd_addr addr;
 	uint16_t port;
 
-	if (!pl_own_kern(slot) || (pl_eflags(slot) & SD_E_BOUND))
-		return -EINVAL;
 	if (pl_addr_in(pl_p(slot)->opts.family, sa, len, &addr, &port))
 		return bind_kernel(fd, slot, sa, len);	/* its errno; AF_UNSPEC it takes */
+	if (bound_or_busy(slot))
+		return bind_refused(slot, &addr, port);
+	if (pl_p(slot)->opts.type == SOCK_STREAM && !unhold(fd, slot))
+		return -EINVAL;
 	if (sd_addr_is_any(&addr))
-		return bind_both(fd, slot, sa, len, &addr, port);
+		return bind_any(fd, slot, sa, len, &addr, port);
 	if (pl_route(&addr) != PL_VIA_LOCAL)
 		return bind_kernel(fd, slot, sa, len);
-	if (pl_kern_port(fd))
+	if (pl_p(slot)->opts.type == SOCK_DGRAM && pl_kern_port(fd))
 		return -EINVAL;
 	if (ld_rlx(&pl_p(slot)->flags) & SD_P_HYBRID) {
 		and_sc(&pl_p(slot)->flags, ~SD_P_HYBRID);
 		pl_epoll_hybrid(slot);
 	}
-	return bind_engine(slot, &addr, port, 0);
+	return bind_engine(slot, &addr, port, no_port(slot) ? SD_BIND_DEFER_PORT : 0);
 }
 
 PL_EXPORT int bind(int fd, const struct sockaddr *sa, socklen_t len)
@@ -227,10 +313,11 @@ static int sock_listen(int fd, uint32_t slot, int backlog)
 
 	if (pl_p(slot)->opts.type != SOCK_STREAM)
 		return -EOPNOTSUPP;
-	if (st != SD_ST_CLOSE && st != SD_ST_LISTEN)
+	if ((st != SD_ST_CLOSE && st != SD_ST_LISTEN) || (pl_eflags(slot) & SD_E_CONNECTED) ||
+	    (ld_rlx(&pl_p(slot)->flags) & (SD_P_CONNECTING | SD_P_DISCONNECTING)))
 		return -EINVAL;
-	if (!(pl_eflags(slot) & SD_E_BOUND)) {
-		r = pl_bind_auto(fd, slot);
+	if (!(pl_eflags(slot) & (SD_E_BOUND | SD_E_ADDR_LOCK))) {
+		r = unhold(fd, slot) ? pl_bind_auto(fd, slot) : -EINVAL;
 		if (r)
 			return r;
 	}
@@ -258,13 +345,13 @@ PL_EXPORT int listen(int fd, int backlog)
 PL_EXPORT int getsockname(int fd, struct sockaddr *sa, socklen_t *len)
 {
 	uint32_t slot = pl_fd_slot(fd);
-	const struct sd_slot_e *e;
+	const struct sd_slot_e *e = slot ? pl_e(slot) : NULL;
 
-	if (!slot || (!(pl_eflags(slot) & SD_E_BOUND) && pl_own_kern(slot)))
+	if (!slot || (!(pl_eflags(slot) & (SD_E_BOUND | SD_E_ADDR_LOCK)) && pl_own_kern(slot) &&
+		      !(pl_live(e, pl_p(slot)) && e->lport)))
 		return real.getsockname(fd, sa, len);
 	if ((int)*len < 0)
 		return (int)pl_fail(-EINVAL);
-	e = pl_e(slot);
 	pl_addr_out(pl_p(slot)->opts.family, &e->laddr, e->lport, sa, len);
 	return 0;
 }
@@ -274,7 +361,7 @@ static bool has_peer(uint32_t slot)
 	uint32_t st = pl_state_of(slot);
 
 	if (pl_p(slot)->opts.type == SOCK_DGRAM)
-		return pl_eflags(slot) & SD_E_CONNECTED;
+		return pl_eflags(slot) & SD_E_CONNECTED && pl_e(slot)->rport;
 	return st != SD_ST_CLOSE && st != SD_ST_SYN_SENT && st != SD_ST_LISTEN;
 }
 
@@ -296,30 +383,53 @@ PL_EXPORT int getpeername(int fd, struct sockaddr *sa, socklen_t *len)
 
 /* ---- shutdown ---- */
 
+static const uint32_t shut_bits[] = { SD_P_SHUT_RD, SD_P_SHUT_WR, SD_P_SHUT_RD | SD_P_SHUT_WR };
+
+static int shutdown_dgram(int fd, uint32_t slot, int how)
+{
+	struct sd_cmd cmd = pl_cmd_for(slot, SD_OP_SHUTDOWN);
+
+	or_sc(&pl_p(slot)->flags, shut_bits[how]);
+	if (!(pl_eflags(slot) & SD_E_CONNECTED))
+		return real.shutdown(fd, how) < 0 ? -errno : 0;
+	cmd.u32[0] = (uint32_t)how;
+	return pl_cmd(pl_worker(slot), &cmd);
+}
+
+/* A listener or an attempt: back to unconnected, shut in no direction. */
+static int shutdown_ends(int fd, uint32_t slot, struct sd_cmd *cmd)
+{
+	struct sd_slot_p *p = pl_p(slot);
+
+	if (pl_state_of(slot) == SD_ST_LISTEN && ld_rlx(&p->flags) & SD_P_HYBRID)
+		real.shutdown(fd, (int)cmd->u32[0]);
+	and_sc(&p->flags, ~(SD_P_CONNECTING | SD_P_DISCONNECTING | SD_P_SHUT_RD | SD_P_SHUT_WR));
+	return pl_rpc(pl_worker(slot), cmd, NULL, 0, NULL);
+}
+
 static int sock_shutdown(int fd, uint32_t slot, int how)
 {
-	static const uint32_t bits[] = { SD_P_SHUT_RD, SD_P_SHUT_WR, SD_P_SHUT_RD | SD_P_SHUT_WR };
+	struct sd_slot_p *p = pl_p(slot);
 	struct sd_cmd cmd = pl_cmd_for(slot, SD_OP_SHUTDOWN);
 	uint32_t st = pl_state_of(slot);
 
 	if (how < SHUT_RD || how > SHUT_RDWR)
 		return -EINVAL;
-	if (pl_p(slot)->opts.type == SOCK_DGRAM && !(pl_eflags(slot) & SD_E_CONNECTED)) {
-		or_sc(&pl_p(slot)->flags, bits[how]);
-		return real.shutdown(fd, how) < 0 ? -errno : 0;
-	}
-	if (pl_p(slot)->opts.type == SOCK_STREAM && st == SD_ST_CLOSE)
-		return -ENOTCONN;
+	if (p->opts.type == SOCK_DGRAM)
+		return shutdown_dgram(fd, slot, how);
 	cmd.u32[0] = (uint32_t)how;
-	if (st == SD_ST_LISTEN || st == SD_ST_SYN_SENT) {	/* back to unconnected, not shut */
-		if (how == SHUT_WR)
-			return 0;
-		if (ld_rlx(&pl_p(slot)->flags) & SD_P_HYBRID)
-			real.shutdown(fd, how);
-	} else {
-		or_sc(&pl_p(slot)->flags, bits[how]);
-	}
-	return pl_cmd(pl_worker(slot), &cmd);
+	if (st == SD_ST_LISTEN && how == SHUT_WR)
+		return 0;
+	if (st == SD_ST_LISTEN || st == SD_ST_SYN_SENT)
+		return shutdown_ends(fd, slot, &cmd);
+	if (and_sc(&p->flags, ~SD_P_CONNECTING) & SD_P_CONNECTING &&
+	    (st == SD_ST_CLOSE || st == SD_ST_SYN_RECV))
+		or_sc(&p->flags, SD_P_DISCONNECTING);
+	or_sc(&p->flags, shut_bits[how]);
+	if (st == SD_ST_CLOSE && pl_own_kern(slot))
+		real.shutdown(fd, how);		/* should it become the kernel's */
+	pl_cmd(pl_worker(slot), &cmd);
+	return st == SD_ST_CLOSE ? -ENOTCONN : 0;
 }
 
 PL_EXPORT int shutdown(int fd, int how)

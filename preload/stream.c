@@ -324,6 +324,13 @@ static ssize_t rx_some(uint32_t slot, struct pl_iter *it, int flags, size_t peek
 	return (ssize_t)n;
 }
 
+static bool rx_any(uint32_t slot)
+{
+	const struct sd_slot_e *e = pl_e(slot);
+
+	return pl_live(e, pl_p(slot)) && ld_acq(&e->rx_tail) != ld_rlx(&pl_p(slot)->rx_head);
+}
+
 enum rx_end { RX_OPEN, RX_EOF, RX_ERR, RX_NOTCONN };
 
 /* Why no more bytes will come; looked at before the bytes (X2). */
@@ -331,6 +338,8 @@ static enum rx_end rx_ending(uint32_t slot)
 {
 	uint32_t st = pl_state_of(slot), ef = pl_eflags(slot);
 
+	if (ef & SD_E_RCV_FIN)		/* what comes after the end is send()'s to tell */
+		return RX_EOF;
 	if (pl_err_pending(slot))
 		return RX_ERR;
 	if ((ef & (SD_E_RCV_FIN | SD_E_RESET)) || (ld_rlx(&pl_p(slot)->flags) & SD_P_SHUT_RD))
@@ -379,10 +388,10 @@ ssize_t pl_stream_recv(uint32_t slot, struct pl_iter *it, int flags)
 	ssize_t n;
 	int r;
 
-	if (flags & MSG_OOB)
-		return -EINVAL;
 	if (flags & MSG_ERRQUEUE)
 		return -EAGAIN;
+	if (flags & MSG_OOB)		/* there is never any */
+		return pl_state_of(slot) == SD_ST_LISTEN ? -ENOTCONN : -EINVAL;
 	target = rx_target(slot, want, flags);
 	d = pl_deadline_in(ld_rlx(&pl_p(slot)->rcvtimeo_ms));
 	for (;;) {
@@ -393,7 +402,7 @@ ssize_t pl_stream_recv(uint32_t slot, struct pl_iter *it, int flags)
 		done += (size_t)n;
 		if (done >= target)
 			return (ssize_t)done;
-		if (!want && (pl_ready(slot) & SD_EV_IN))
+		if (!want && rx_any(slot))
 			return 0;
 		if (done && (nonblock || end != RX_OPEN))
 			return (ssize_t)done;
@@ -404,6 +413,8 @@ ssize_t pl_stream_recv(uint32_t slot, struct pl_iter *it, int flags)
 			return -EAGAIN;
 		}
 		r = rx_wait(slot, &d, done > 0, done && (flags & MSG_PEEK));
+		if (!want)
+			return 0;	/* Linux: whatever ended the wait */
 		if (r)
 			return done ? (ssize_t)done : r;
 	}

@@ -109,9 +109,13 @@ enum sd_state {
 #define SD_E_SND_FIN	(1u << 1)	/* our direction is shut (SHUT_WR or reset) */
 #define SD_E_RESET	(1u << 2)	/* aborted; err was set with it */
 #define SD_E_CONNECTED	(1u << 3)	/* has reached ESTABLISHED once (or UDP connect) */
-#define SD_E_BOUND	(1u << 4)	/* laddr/lport are valid */
+#define SD_E_BOUND	(1u << 4)	/* holds laddr/lport */
 #define SD_E_URG	(1u << 5)	/* urgent mark is at rx_urg */
 #define SD_E_CLOSED	(1u << 6)	/* CLOSE was taken: no command is legal any more */
+/* bind() named the address, the port: they outlive a connection and its failure. laddr, lport of a
+ * socket that is not BOUND are the last ones, which getsockname() goes on showing, as on Linux */
+#define SD_E_ADDR_LOCK	(1u << 7)
+#define SD_E_PORT_LOCK	(1u << 8)
 
 /* Readiness as posted to mailboxes: epoll's bits. */
 #define SD_EV_IN	0x001u
@@ -176,6 +180,10 @@ static_assert(offsetof(struct sd_slot_e, rx) == 128, "writer: worker");
 #define SD_P_V6ONLY	(1u << 7)
 #define SD_P_BOUND_PORT	(1u << 8)	/* bound explicitly (bind() with a port, or autobind) */
 #define SD_P_CONNECTING	(1u << 9)	/* connect() began and has not yet told its outcome */
+/* shutdown() ended an attempt whose outcome nobody asked for: EINVAL until AF_UNSPEC */
+#define SD_P_DISCONNECTING (1u << 10)
+/* the kernel's now: each process forgets the slot when it meets this */
+#define SD_P_FALLEN	(1u << 11)
 
 /* One subscription to a slot's readiness: bit = which bit of which mailbox. 0 = empty. */
 typedef uint64_t sd_sub;
@@ -303,7 +311,7 @@ enum sd_op {
 	SD_OP_BIND,		/* addr, port, u32[0]=SD_BIND_*; reply: struct sd_name */
 	SD_OP_LISTEN,		/* u32[0]=backlog; reply: none */
 	SD_OP_CONNECT,		/* addr, port; reply at once: 0 = started (or UDP done), -errno */
-	SD_OP_DISCONNECT,	/* connect(AF_UNSPEC) */
+	SD_OP_DISCONNECT,	/* connect(AF_UNSPEC); u32[0]=SD_DISC_NAME: the address alone */
 	SD_OP_SHUTDOWN,		/* u32[0]=SHUT_RD|WR|RDWR */
 	SD_OP_CLOSE,		/* last reference is gone; no reply */
 	/* reply: struct tcp_info as in <linux/tcp.h>, as far as SD_REPLY_DATA */
@@ -319,6 +327,8 @@ enum sd_op {
 #define SD_BIND_DEFER_PORT (1u << 0)	/* IP_BIND_ADDRESS_NO_PORT */
 /* the port was not asked for, the kernel picked it: shared with nobody, whatever the options say */
 #define SD_BIND_PICKED	(1u << 1)
+
+#define SD_DISC_NAME	1u
 
 /* sd_cmd.flags: sent before, but the engine was restarted: it may have been carried out. */
 #define SD_CMD_AGAIN	(1u << 0)
@@ -465,6 +475,7 @@ static_assert(offsetof(struct sd_seg_rw, dirty) == 128, "lines of their own");
 #define SD_MAX_ROUTES	256
 #define SD_RT_LOCAL	(1u << 0)	/* an address of stackd itself (plen 128) */
 #define SD_RT_DEFAULT	(1u << 1)
+#define SD_RT_BCAST	(1u << 2)	/* a subnet's broadcast address (plen 128) */
 struct sd_route {
 	struct sd_addr dst;
 	uint8_t plen;			/* of the 128-bit form: a v4 /24 is 120 */

@@ -86,6 +86,7 @@ enum stack_msg_kind {
 	SMSG_NEIGH,			/* link: address + MAC for every worker */
 	SMSG_NEIGH_WANT,		/* to worker 0: resolve this address */
 	SMSG_ARP,			/* to worker 0: an ARP packet, by value */
+	SMSG_KIDS,			/* to worker 0: accepted ones hold a port, or none does */
 	SMSG_BOUND_SET,			/* to worker 0: a bound socket's tuple changed */
 	SMSG_UDP_ERR,			/* an ICMP error for a UDP socket you own */
 	SMSG_PROC_ADD, SMSG_PROC_GONE, SMSG_PROC_ACK,	/* app: processes come and go */

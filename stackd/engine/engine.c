@@ -88,11 +88,21 @@ static void add_route(struct sd_info *info, const struct sd_addr *dst, uint8_t p
 							    .flags = flags };
 }
 
+static struct sd_addr bcast_of(const struct sd_addr *a, unsigned plen)
+{
+	struct sd_addr b = *a;
+
+	for (unsigned bit = plen; bit < 128; bit++)
+		b.b[bit / 8] |= (uint8_t)(0x80u >> bit % 8);
+	return b;
+}
+
 static void fill_info(struct engine *eng, uint32_t spin_ns, uint32_t cpus)
 {
 	struct sd_info *info = eng->info;
 	const struct conf_netdev *d = &eng->conf.netdev;
 	const struct sd_addr any = sd_addr_v4((be32){ 0 });
+	const struct sd_addr bcast = bcast_of(&d->addr, d->addr_plen);
 
 	info->major = SD_ABI_MAJOR;
 	info->minor = SD_ABI_MINOR;
@@ -107,6 +117,8 @@ static void fill_info(struct engine *eng, uint32_t spin_ns, uint32_t cpus)
 	info->rt[0].ifindex = eng->dev->grant.ifindex;
 	info->rt[0].onlink_plen = d->addr_plen;
 	add_route(info, &d->addr, d->addr_plen, 0);
+	if (d->addr_plen <= 126)
+		add_route(info, &bcast, 128, SD_RT_BCAST);
 	for (unsigned i = 0; i < d->route_cnt; i++)
 		add_route(info, &d->route[i].dst, d->route[i].plen, 0);
 	if (d->has_gw)

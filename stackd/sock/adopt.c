@@ -119,7 +119,7 @@ void sock_adopt_finish(struct stack *st)
 		if (how == SOCK_L_CLOSING)
 			sock_listen_close(st, idx);
 		else if (how == SOCK_L_STOPPING)
-			sock_listen_stop(st, idx);
+			sock_listen_stop(st, idx, l->stop);
 	}
 }
 
@@ -146,6 +146,8 @@ uint32_t sock_bound_revert(struct stack *st, struct sock_id id)
 	while ((b = arena_iter_next(&it, &idx))) {
 		if (b->state == SOCK_B_FREE || !sock_id_eq(&b->id, &id))
 			continue;
+		if (!b->port_lock)
+			return 0;	/* nobody claims it */
 		b->t.raddr = (struct sd_addr){ 0 };
 		b->t.rport = 0;
 		b->state = SOCK_B_BOUND;

@@ -25,6 +25,11 @@ static void bound_from_slot(struct sock_bound *b, const struct sock_cmd *c, stru
 	};
 }
 
+static struct sd_addr any_of(uint8_t family)
+{
+	return family == AF_INET6 ? (struct sd_addr){ 0 } : any4;
+}
+
 /* Is @a an address that this socket can have? Sets b->t.laddr. */
 static int bind_addr(struct stack *st, struct sock_bound *b, const struct sd_addr *a)
 {
@@ -55,21 +60,10 @@ static void slot_bound(struct sd_slot_e *e, const struct sock_bound *b, uint32_t
 {
 	e->laddr = b->t.laddr;
 	e->lport = b->t.lport;
-	if (!e->obj)
+	if (!e->obj && idx)
 		e->obj = OBJ(OBJ_BOUND, idx);
-	or_sc(&e->flags, SD_E_BOUND);
-}
-
-/* A port that connect() chose does not outlive a connect() that failed. */
-static void drop_autobound(struct stack *st, const struct sock_cmd *c, struct sd_slot_e *e)
-{
-	struct sock_bound *b = OBJ_KIND(e->obj) == OBJ_BOUND ? bound_at(st, OBJ_IDX(e->obj)) : NULL;
-
-	if (!b || !b->autobound || !sock_id_eq(&b->id, &c->id))
-		return;
-	bound_free(st, OBJ_IDX(e->obj));
-	e->obj = 0;
-	and_sc(&e->flags, ~SD_E_BOUND);
+	or_sc(&e->flags, (b->t.lport ? SD_E_BOUND : 0) | (b->addr_lock ? SD_E_ADDR_LOCK : 0) |
+			 (b->port_lock ? SD_E_PORT_LOCK : 0));
 }
 
 /* Everything but the conflict, in the order of the family: Linux's two bind() differ. */
@@ -96,15 +90,23 @@ int sock_bind(struct stack *st, const struct sock_cmd *c, uint32_t *ret_bound)
 
 	if (!e || !sp)
 		return -EINVAL;
-	drop_autobound(st, c, e);
 	bound_from_slot(&b, c, e, sp);
 	err = bind_checks(st, &b, c, e);
 	if (err)
 		return err;
-	if (c->port || !(how & SD_BIND_DEFER_PORT)) {
-		err = bind_port(st, &b, c->port, how & SD_BIND_PICKED);
-		if (err)
-			return err;
+	/* 0.0.0.0 of an IPv6 socket is an address that it asked for, and stays */
+	b.addr_lock = !sd_addr_is_any(&b.t.laddr) || (b.family == AF_INET6 &&
+						      sd_addr_is_v4(&b.t.laddr));
+	b.port_lock = c->port && !(how & SD_BIND_PICKED);
+	*ret_bound = 0;
+	if (!c->port && how & SD_BIND_DEFER_PORT) {
+		slot_bound(e, &b, 0);	/* the address alone; connect() or listen() finds a port */
+		return 0;
+	}
+	err = bind_port(st, &b, c->port, how & SD_BIND_PICKED);
+	if (err) {
+		e->laddr = any_of(b.family);	/* the name of an earlier connection goes, too */
+		return err;
 	}
 	idx = bound_alloc(st, &b);
 	if (!idx)
@@ -130,7 +132,7 @@ static int conn_route(struct stack *st, const struct sock_cmd *c, const struct s
 	if (err)
 		return err;
 	t->laddr = sd_addr_is_any(&src) ? ret->src : src;
-	t->raddr = c->addr;
+	t->raddr = sd_addr_is_any(&c->addr) ? ret->next_hop : c->addr;
 	t->rport = c->port;
 	t->lport = b->t.lport;
 	return 0;
@@ -176,22 +178,43 @@ static void relink(struct stack *st, uint32_t idx, const struct sock_bound *b)
 	btab_link(st, idx);
 }
 
-/* connect() again after one that failed: the port stays if bind() gave it. */
+/* The connection is over: what is left is what bind() named. */
 static void conn_undo(struct stack *st, uint32_t idx, struct sock_bound *b)
 {
 	if (b->state != SOCK_B_CONN || b->proto != IPPROTO_TCP)
 		return;
 	etab_remove(st, &st->sock->conn, &b->t, OBJ(OBJ_BOUND, idx));
-	btab_unlink(st, idx);
 	b->state = SOCK_B_BOUND;
 	b->t.raddr = (struct sd_addr){ 0 };
 	b->t.rport = 0;
-	if (b->autobound) {
-		b->autobound = 0;
-		b->t.lport = 0;
-		b->t.laddr = b->family == AF_INET6 ? (struct sd_addr){ 0 } : any4;
-	}
-	btab_link(st, idx);
+	if (!b->addr_lock)
+		b->t.laddr = any_of(b->family);
+}
+
+void sock_unconnect(struct stack *st, struct sock_id id, uint32_t bound)
+{
+	struct sd_slot_e *e = sock_slot_e(st, id);
+	struct sd_slot_p *sp = sock_slot_p(st, id);
+	struct sock_bound *b = bound_at(st, bound);
+
+	if (b && sock_id_eq(&b->id, &id))
+		conn_undo(st, bound, b);
+	if (!e || !sp)
+		return;
+	if (!(e->flags & SD_E_ADDR_LOCK))
+		e->laddr = any_of(ld_rlx(&sp->opts.family) == AF_INET6 ? AF_INET6 : AF_INET);
+	e->raddr = (struct sd_addr){ 0 };
+	e->rport = 0;
+}
+
+uint32_t sock_bound_after(struct stack *st, uint32_t bound)
+{
+	const struct sock_bound *b = bound_at(st, bound);
+
+	if (b && b->port_lock)
+		return bound;
+	sock_bound_put(st, bound);
+	return 0;
 }
 
 /* Write record @idx (0 = a new one) to be @b, chains and the table of connections included. */
@@ -233,7 +256,8 @@ int sock_connect(struct stack *st, const struct sock_cmd *c, uint32_t bound,
 	if (!e || !sp || (bound && (!old || !sock_id_eq(&old->id, &c->id))))
 		return -EINVAL;
 	bound_from_slot(&b, c, e, sp);
-	b.t.laddr = b.family == AF_INET6 ? (struct sd_addr){ 0 } : any4;
+	b.t.laddr = e->flags & SD_E_ADDR_LOCK ? e->laddr : any_of(b.family);
+	b.addr_lock = !!(e->flags & SD_E_ADDR_LOCK);
 	if (old) {
 		conn_undo(st, bound, old);
 		b = *old;
@@ -241,7 +265,7 @@ int sock_connect(struct stack *st, const struct sock_cmd *c, uint32_t bound,
 	if (b.state != SOCK_B_BOUND)
 		return -EINVAL;
 	err = conn_route(st, c, &b, &t, ret_route);
-	if (!err && ret_route->bcast && b.proto == IPPROTO_TCP)
+	if (!err && (ret_route->bcast || ret_route->mcast) && b.proto == IPPROTO_TCP)
 		err = -ENETUNREACH;
 	if (!err)
 		err = b.proto == IPPROTO_TCP ? conn_port(st, c, &b, &t) : dgram_port(st, &b, &t);

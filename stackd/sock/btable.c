@@ -179,6 +179,11 @@ bool btab_conflict(struct stack *st, const struct sock_bound *n, uint32_t self, 
 	       chain_conflict(st, n, self, any_port, *chain(st, n->proto, true, n->t.lport));
 }
 
+uint32_t btab_first(struct stack *st, uint8_t proto, uint16_t port)
+{
+	return *chain(st, proto, false, port);
+}
+
 bool btab_explicit(struct stack *st, uint8_t proto, uint16_t port)
 {
 	return *chain(st, proto, false, port) != 0;

@@ -104,7 +104,7 @@ static int listener_make(struct stack *st, const struct sock_cmd *c, uint32_t bo
 	*l = (struct sock_listener){
 		.addr = b->t.laddr, .port = b->t.lport, .proto = b->proto, .family = b->family,
 		.v6only = b->v6only, .reuseport = !!(b->reuse & SOCK_REUSEPORT),
-		.live = SOCK_L_LIVE, .id = c->id, .bound = bound,
+		.live = SOCK_L_LIVE, .id = c->id, .bound = bound, .uid = b->uid,
 		.backlog = clamp_backlog(st, c->u32[0]), .accept_base = (uint32_t)base,
 		.reply = c->reply,
 	};
@@ -128,14 +128,16 @@ static int listen_again(struct stack *st, const struct sock_cmd *c, uint32_t obj
 	return 0;
 }
 
-static int autobind(struct stack *st, const struct sock_cmd *c, struct sd_slot_p *sp,
-		    uint32_t *ret_bound)
+static int autobind(struct stack *st, const struct sock_cmd *c, const struct sd_slot_e *e,
+		    const struct sd_slot_p *sp, uint32_t *ret_bound)
 {
 	struct sock_cmd any = *c;
 
 	any.port = 0;
 	any.addr = (struct sd_addr){ 0 };
-	if (ld_rlx(&sp->opts.family) != AF_INET6)
+	if (e->flags & SD_E_ADDR_LOCK)
+		any.addr = e->laddr;
+	else if (ld_rlx(&sp->opts.family) != AF_INET6)
 		any.addr.w[2] = 0xffff0000u;
 	return sock_bind(st, &any, ret_bound);
 }
@@ -148,24 +150,19 @@ static int listen_start(struct stack *st, const struct sock_cmd *c, uint32_t bou
 	int err = 0;
 
 	if (!bound) {
-		err = autobind(st, c, sock_slot_p(st, c->id), &own);
+		err = autobind(st, c, e, sock_slot_p(st, c->id), &own);
 		if (err)
 			return err;
 		bound = own;
+	} else {
+		sock_unconnect(st, c->id, bound);
 	}
 	b = bound_at(st, bound);
 	if (!b || b->state != SOCK_B_BOUND || !sock_id_eq(&b->id, &c->id))
 		return -EINVAL;
-	if (!b->t.lport) {
-		b->t.lport = port_for_bind(st, b);
-		if (!b->t.lport)
-			return -EADDRINUSE;
-		btab_link(st, bound);
-		e->lport = b->t.lport;
-	} else if (btab_conflict(st, b, bound, false)) {
-		/* Two with SO_REUSEADDR may bind one port, but only one of them may listen. */
+	/* Two with SO_REUSEADDR may bind one port, but only one of them may listen. */
+	if (btab_conflict(st, b, bound, false))
 		return -EADDRINUSE;
-	}
 	return listener_make(st, c, bound, e);
 }
 
@@ -224,9 +221,35 @@ void sock_listen_close(struct stack *st, uint32_t listener)
 	listener_end(st, listener, SOCK_L_CLOSING);
 }
 
-void sock_listen_stop(struct stack *st, uint32_t listener)
+void sock_listen_stop(struct stack *st, uint32_t listener, struct stack_reply_to reply)
 {
+	struct sock_listener *l = listener_at(st, listener);
+
+	if (!l || l->live != SOCK_L_LIVE) {
+		st->up->reply(st, reply, 0, NULL, 0);
+		return;
+	}
+	l->stop = reply;
 	listener_end(st, listener, SOCK_L_STOPPING);
+}
+
+/* An unconnected socket again. */
+static void stopped(struct stack *st, const struct sock_listener *l, struct sd_slot_e *e)
+{
+	struct sock_bound *b = bound_at(st, l->bound);
+	bool keep = b->port_lock;
+
+	e->accept_cnt = 0;
+	if (keep) {
+		b->state = SOCK_B_BOUND;
+	} else {
+		bound_free(st, l->bound);
+		and_sc(&e->flags, ~SD_E_BOUND);
+	}
+	e->obj = keep ? OBJ(OBJ_BOUND, l->bound) : 0;
+	sock_unconnect(st, l->id, 0);
+	st->up->event(st, l->id, SD_EV_OUT | SD_EV_HUP);
+	st->up->reply(st, l->stop, 0, NULL, 0);
 }
 
 /* The last worker has answered DEL. */
@@ -239,10 +262,7 @@ static void listener_gone(struct stack *st, uint32_t listener, struct sock_liste
 	*l = (struct sock_listener){ 0 };
 	idx_free(&st->sock->listeners, listener);
 	if (old.live == SOCK_L_STOPPING && e) {
-		bound_at(st, old.bound)->state = SOCK_B_BOUND;
-		e->accept_cnt = 0;
-		e->obj = OBJ(OBJ_BOUND, old.bound);
-		st->up->event(st, old.id, SD_EV_IN | SD_EV_HUP | SD_EV_RDHUP);
+		stopped(st, &old, e);
 		return;
 	}
 	if (old.bound)

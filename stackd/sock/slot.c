@@ -45,6 +45,7 @@ int sock_slot_accept(struct stack *st, const struct sock_listener *l, const stru
 	struct shm_seg *seg = stack_seg(st, l->id.seg);
 	struct shm_epool *pool = &st->epools[l->id.seg];
 	uint32_t slot = seg ? shm_eslot_alloc(pool) : 0, gen;
+	const struct sd_slot_e *le = sock_slot_e(st, l->id);
 	struct sd_slot_e *e;
 
 	if (!slot)
@@ -54,7 +55,8 @@ int sock_slot_accept(struct stack *st, const struct sock_listener *l, const stru
 	inherit(shm_slot_p(seg, slot), sock_slot_p(st, l->id), gen);
 	*e = (struct sd_slot_e){
 		.state = SD_ST_ESTABLISHED, .worker = st->worker,
-		.flags = SD_E_CONNECTED | SD_E_BOUND, .obj = obj,
+		.flags = SD_E_CONNECTED | SD_E_BOUND | (le ? le->flags & SD_E_ADDR_LOCK : 0),
+		.obj = obj,
 		.laddr = t->laddr, .raddr = t->raddr, .lport = t->lport, .rport = t->rport,
 		.type = SOCK_STREAM, .proto = l->proto,
 	};

@@ -168,6 +168,8 @@ int sock_init(struct stack *st)
 		err = init_worker0(st, s);
 	if (!err)
 		err = listen_init(st);
+	if (!err)
+		err = kids_init(st);
 	if (err)
 		sock_fini(st);
 	return err;
@@ -188,6 +190,7 @@ void sock_fini(struct stack *st)
 	sock_unmap(s->rings_used, SOCK_RINGS_SIZE);
 	sock_unmap(s->rings_dirty, SOCK_RINGS_SIZE);
 	sock_unmap(s->kept, SOCK_KEPT_SIZE);
+	kids_fini(s);
 	sock_unmap(s, sizeof(*s));
 	st->sock = NULL;
 }

@@ -30,7 +30,8 @@ struct sock_cred {
 	bool low_ports;			/* may bind below 1024 */
 };
 
-enum sock_bound_state { SOCK_B_FREE = 0, SOCK_B_BOUND, SOCK_B_LISTEN, SOCK_B_CONN };
+enum sock_bound_state { SOCK_B_FREE = 0, SOCK_B_BOUND, SOCK_B_LISTEN, SOCK_B_CONN,
+			SOCK_B_KIDS /* accepted connections: kids.c */ };
 
 /* AR_BOUND: a hold on a port. Writer: worker 0. lport 0: only the address is bound yet. */
 struct sock_bound {
@@ -41,7 +42,8 @@ struct sock_bound {
 	uint8_t proto, family, reuse, v6only;
 	uint8_t state;			/* enum sock_bound_state */
 	uint8_t autobound;		/* port chosen by connect(): other connects may share it */
-	uint8_t rsv[2];
+	uint8_t port_lock;		/* bind() named the port: it outlives a connection */
+	uint8_t addr_lock;		/* bind() named the address */
 };
 
 /* Dying: replicas are going; the slot is freed (close) or bound again (shutdown) afterwards. */
@@ -56,10 +58,12 @@ struct sock_listener {
 	uint8_t rsv;
 	struct sock_id id;
 	uint32_t bound;			/* its AR_BOUND */
+	uint32_t uid;
 	uint32_t backlog;		/* as clamped by somaxconn */
 	uint32_t accept_base;		/* ring of worker w = accept_base + w */
 	uint32_t acks;			/* worker 0: replicas that have answered */
 	struct stack_reply_to reply;	/* who waits for listen() */
+	struct stack_reply_to stop;	/* who waits for its end: shutdown(), AF_UNSPEC */
 };
 
 int sock_init(struct stack *st);	/* after ip_init */
@@ -133,6 +137,12 @@ int sock_bind(struct stack *st, const struct sock_cmd *c, uint32_t *ret_bound);
 int sock_connect(struct stack *st, const struct sock_cmd *c, uint32_t bound,
 		 struct sock_tuple *ret_t,
 		 uint32_t *ret_bound, uint16_t *ret_worker, struct ip_route_res *ret_route);
+/* Worker 0: a connection of this slot is over or failed, AF_UNSPEC: record @bound (0 = none) holds
+ * the port alone again, and the slot's address is the wildcard unless bind() named one. */
+void sock_unconnect(struct stack *st, struct sock_id id, uint32_t bound);
+/* Any worker: the connection that held @bound is over. Return: @bound if bind() named its port: the
+ * slot keeps it; else 0, and the port is free. */
+uint32_t sock_bound_after(struct stack *st, uint32_t bound);
 /* net.ipv4.ip_local_port_range. Return: 0, or -EINVAL when not 1 <= @lo <= @hi. */
 int sock_set_port_range(struct stack *st, uint16_t lo, uint16_t hi);
 /* Any worker: the tuple of a record changed (UDP connect and disconnect; travels to worker 0). */
@@ -140,13 +150,20 @@ void sock_bound_set(struct stack *st, uint32_t bound, const struct sock_tuple *t
 /* Any worker: the holder is gone (travels to worker 0). */
 void sock_bound_put(struct stack *st, uint32_t bound);
 
+/* An accepted connection of this worker holds its port until _del. Return: what to give back, 0 =
+ * nothing. _adopt: of a killed engine's, whose listener may be gone; @home: worker 0. */
+uint32_t sock_kid_add(struct stack *st, const struct sock_listener *l, const struct sock_tuple *t);
+void sock_kid_del(struct stack *st, uint32_t brood);
+uint32_t sock_kid_adopt(struct stack *st, struct stack *home, const struct sock_tuple *t);
+
 /* listen(): @bound 0 binds to a free port first; makes the listener, replicates, answers when all
  * workers have it. Backlog change on a live one. */
 void sock_listen(struct stack *st, const struct sock_cmd *c, uint32_t bound);
 /* Takes it out of all replicas, then frees record, rings and slot. */
 void sock_listen_close(struct stack *st, uint32_t listener);
-/* The same for shutdown(): the slot stays, bound, state CLOSE. */
-void sock_listen_stop(struct stack *st, uint32_t listener);
+/* The same for shutdown() and AF_UNSPEC: the slot stays, state CLOSE, with the port that bind()
+ * named. @reply is answered at the end. */
+void sock_listen_stop(struct stack *st, uint32_t listener, struct stack_reply_to reply);
 /* The transport's part on every worker when a replica comes or goes: abort embryonic and queued
  * ones. */
 struct sock_listen_ops {

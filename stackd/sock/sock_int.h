@@ -13,6 +13,8 @@
 #include "shm/mbox.h"
 #include "stackd/sock/sock.h"
 
+struct sock_state;
+
 /* ---- memory: sparse anonymous mappings made at init; untouched pages cost nothing ---- */
 void *sock_map(size_t size);			/* NULL when the address space is used up */
 void sock_unmap(void *p, size_t size);
@@ -55,6 +57,19 @@ bool btab_explicit(struct stack *st, uint8_t proto, uint16_t port);
 struct sock_bound *bound_at(struct stack *st, uint32_t idx);	/* NULL when free or out of range */
 uint32_t bound_alloc(struct stack *st, const struct sock_bound *b);	/* linked; 0 = none left */
 void bound_free(struct stack *st, uint32_t idx);
+
+/* First of the chain of ports that bind() asked for. */
+uint32_t btab_first(struct stack *st, uint8_t proto, uint16_t port);
+
+/* ---- kids.c ---- */
+struct sock_brood_key {			/* what accepted connections have in common; no padding */
+	struct sd_addr laddr;
+	uint16_t lport;
+	uint8_t proto, reuse;
+	uint32_t uid;
+};
+int kids_init(struct stack *st);
+void kids_fini(struct sock_state *s);
 
 /* ---- ports.c ---- */
 /* A free port for @n (bind to port 0). Return: 0 = none. */
@@ -102,6 +117,9 @@ struct sock_state {
 	const struct sock_ops *ops[SOCK_OPS_MAX];
 	unsigned ops_cnt;
 	const struct sock_listen_ops *lops[256];	/* by protocol */
+	struct sock_brood *broods;		/* accepted connections by listener: kids.c */
+	uint32_t *brood_heads;
+	struct idx_pool brood_pool;
 	uint32_t gen_next;			/* generations of accepted slots */
 	int32_t slot_used[STACK_MAX_SEGS];
 

@@ -163,6 +163,8 @@ static bool adopt_one(struct stack *st, struct stack *home, uint32_t idx, struct
 	idx_adopt(&st->tcp->tcbs, idx);
 	if (embryo)
 		tcp_syn_queue_add(st, tcb, tcb->holder);
+	else if (tcb->flags & TF_PASSIVE)
+		tcb->holder = sock_kid_adopt(st, home, &tcb->t);
 	else if (tcb->holder && !sock_bound_claim(home, tcb->holder))
 		tcb->holder = 0;
 	if (!sane(tcb)) {

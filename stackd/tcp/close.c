@@ -10,6 +10,9 @@
 #include "shm/fifo.h"
 #include "stackd/tcp/tcp_int.h"
 
+/* Facts about the socket, not about its connection. */
+#define KEPT_FLAGS (SD_E_BOUND | SD_E_ADDR_LOCK | SD_E_PORT_LOCK | SD_E_CLOSED)
+
 /* The program's view of a connection that is no more. @obj: what the slot is now. @flags: facts to
  * add; 0: the slot is as before connect(). */
 static void tell_slot(struct stack *st, struct sock_id id, uint32_t obj, uint32_t flags, int err)
@@ -25,7 +28,9 @@ static void tell_slot(struct stack *st, struct sock_id id, uint32_t obj, uint32_
 	if (flags)
 		or_sc(&e->flags, flags);
 	else
-		and_sc(&e->flags, SD_E_BOUND | SD_E_CLOSED);
+		and_sc(&e->flags, KEPT_FLAGS);
+	if (!obj && !(e->flags & SD_E_PORT_LOCK))
+		and_sc(&e->flags, ~SD_E_BOUND);
 	st_rel(&e->state, SD_ST_CLOSE);
 	st_rel(&e->obj, obj);		/* pairs with slot_owner() in app/cmd.c */
 	if (obj)
@@ -33,23 +38,24 @@ static void tell_slot(struct stack *st, struct sock_id id, uint32_t obj, uint32_
 	st->up->event(st, id, ev);
 }
 
-enum { KEEP_BOUND = 1, KEEP_SLOT_BOUND = 2 };
-
-/* Let go of slot, port and TCB. @keep: KEEP_BOUND: TIME_WAIT takes the port over; KEEP_SLOT_BOUND:
- * the slot is a bound socket again. */
-static void dissolve(struct stack *st, struct tcb *tcb, uint32_t flags, int err, int keep)
+/* Let go of slot, port and TCB. A port that bind() named stays the slot's, unless @tw: TIME_WAIT
+ * takes it over. */
+static void dissolve(struct stack *st, struct tcb *tcb, uint32_t flags, int err, bool tw)
 {
 	bool orphan = tcb->flags & TF_ORPHAN;
-	uint32_t bound = tcb->flags & TF_EMBRYO ? 0 : tcb->holder;
+	bool kid = tcb->flags & TF_PASSIVE;
+	uint32_t bound = kid ? 0 : tcb->holder;
 	struct sock_id id = tcb->id;
 	uint32_t obj = 0;
 
-	if (keep == KEEP_SLOT_BOUND && bound && !orphan)
-		obj = OBJ(OBJ_BOUND, bound);
+	if (kid && !tw && !(tcb->flags & TF_EMBRYO))
+		sock_kid_del(st, tcb->holder);
 	tcb->id.slot = 0;		/* the slot hears of it below, in its own order */
 	tcb_free(st, tcb);
-	if (bound && !obj && keep != KEEP_BOUND)
+	if (bound && !tw && (orphan || !id.slot))
 		sock_bound_put(st, bound);
+	else if (bound && !tw && sock_bound_after(st, bound))
+		obj = OBJ(OBJ_BOUND, bound);
 	if (!id.slot)
 		return;
 	if (orphan)
@@ -71,17 +77,17 @@ void tcp_abort(struct stack *st, struct tcb *tcb, int err, bool rst)
 	count_end(st, tcb);
 	if (tcb->state == SD_ST_SYN_SENT) {
 		/* Both directions count as shut until connect() is tried again, as on Linux. */
-		dissolve(st, tcb, SD_E_SND_FIN | SD_E_RESET, err, KEEP_SLOT_BOUND);
+		dissolve(st, tcb, SD_E_SND_FIN | SD_E_RESET, err, false);
 		return;
 	}
 	if (rst)
 		tcp_send_rst(st, tcb);
-	dissolve(st, tcb, SD_E_SND_FIN | SD_E_RESET, err, 0);
+	dissolve(st, tcb, SD_E_SND_FIN | SD_E_RESET, err, false);
 }
 
 void tcp_finish(struct stack *st, struct tcb *tcb)
 {
-	dissolve(st, tcb, SD_E_SND_FIN, 0, 0);
+	dissolve(st, tcb, SD_E_SND_FIN, 0, false);
 }
 
 /* What was received and not read goes, as on Linux; its chunks are this worker's, and the slot is
@@ -100,13 +106,15 @@ static void purge_rx(struct stack *st, const struct tcb *tcb)
 
 void tcp_disconnect(struct stack *st, struct tcb *tcb)
 {
-	/* as on Linux: who waits in connect() hears that */
-	int err = tcb->state == SD_ST_SYN_SENT ? ECONNRESET : 0;
+	bool unsent = tcb->snd_nxt != tcb->snd_tail, done = false;
 
 	purge_rx(st, tcb);
-	if (!err)
+	/* as on Linux: an end that both sides have agreed upon is no reset */
+	if (tcb->state == SD_ST_CLOSING || tcb->state == SD_ST_LAST_ACK)
+		done = !unsent;
+	if (!done && tcb->state != SD_ST_SYN_SENT)
 		tcp_send_rst(st, tcb);
-	dissolve(st, tcb, 0, err, KEEP_SLOT_BOUND);
+	dissolve(st, tcb, 0, done ? 0 : ECONNRESET, false);
 }
 
 void tcp_to_timewait(struct stack *st, struct tcb *tcb, uint8_t substate)
@@ -119,16 +127,16 @@ void tcp_to_timewait(struct stack *st, struct tcb *tcb, uint8_t substate)
 		.rcv_ws = tcb->rcv_ws,
 		.ts_off = tcb->ts_off, .last_oow_ms = tcb->last_oow_ms, .seg = tcb->id.seg,
 		.substate = substate, .has_ts = !!(tcb->flags & TF_TS), .tos = tcb->tos,
+		.kid = !!(tcb->flags & TF_PASSIVE),
 	};
 
 	if (substate == SD_ST_TIME_WAIT)
 		tcp_set_state(st, tcb, SD_ST_TIME_WAIT);
 	dissolve(st, tcb, SD_E_SND_FIN | (substate == SD_ST_TIME_WAIT ? SD_E_RCV_FIN : 0), 0,
-		 KEEP_BOUND);
+		 true);
 	if (!tcp_tw_add(st, &tw)) {
 		snmp_inc(st, SNMP_TcpExt_TCPTimeWaitOverflow);
-		if (tw.bound)
-			sock_bound_put(st, tw.bound);
+		tcp_tw_let_go(st, &tw);
 	}
 }
 

@@ -109,7 +109,7 @@ static enum tcp_verdict accept_conn(struct stack *st, struct tcb *tcb, struct tc
 	if (sock_slot_accept(st, l, &tcb->t, obj, &id))
 		goto out_overflow;
 	tcp_syn_queue_del(st, tcb);
-	tcb->holder = 0;
+	tcb->holder = sock_kid_add(st, l, &tcb->t);
 	tcb->id = id;
 	tcp_established(st, tcb, seg);
 	if (sock_accept_push(st, listener, id)) {

@@ -7,6 +7,8 @@
 
 #include "stackd/tcp/tcp_int.h"
 
+#define SYN_AGAIN_US 2000
+
 /* First: the ACK bit. */
 static enum tcp_verdict step_ack(struct stack *st, struct tcb *tcb, struct tcp_seg *seg)
 {
@@ -14,6 +16,10 @@ static enum tcp_verdict step_ack(struct stack *st, struct tcb *tcb, struct tcp_s
 		return TCP_NEXT;
 	if (!(seg->flags & TH_RST))
 		tcp_reply_rst(st, seg, &tcb->t);
+	/* The reset ends what the peer still thought to have: the SYN is worth another try at once,
+	 * as Linux does, not after a second. */
+	if (!tcb->rtx_cnt)
+		tcp_dl_set(st, tcb, DL_RTO, SYN_AGAIN_US);
 	seg->why = DROP_TCP_ACK;
 	return TCP_DROP;
 }

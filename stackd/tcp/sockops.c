@@ -37,13 +37,29 @@ static uint32_t cmd_bound(uint32_t obj)
 
 /* ---- bind, listen ---- */
 
+/* A socket whose connection ended on this worker: worker 0 decides what comes next. Return: false
+ * when that is us. */
+static bool send_home(struct stack *st, const struct sock_cmd *c)
+{
+	struct sd_slot_e *e = sock_slot_e(st, c->id);
+
+	if (st->worker == 0 || !e)
+		return false;
+	st_rel(&e->worker, 0);
+	sock_forward(st, 0, c);
+	return true;
+}
+
 static void op_bind(struct stack *st, const struct sock_cmd *c, uint32_t obj)
 {
 	struct sd_slot_e *e = sock_slot_e(st, c->id);
 	struct sd_name name;
 	uint32_t bound;
-	int err = sock_bind(st, c, &bound);
+	int err;
 
+	if (!obj && send_home(st, c))
+		return;
+	err = OBJ_KIND(obj) == OBJ_TCB ? -EINVAL : sock_bind(st, c, &bound);
 	if (err) {
 		answer(st, c, err);
 		return;
@@ -56,7 +72,7 @@ static void op_listen(struct stack *st, const struct sock_cmd *c, uint32_t obj)
 {
 	if (OBJ_KIND(obj) == OBJ_TCB || OBJ_KIND(obj) == OBJ_MISC)
 		answer(st, c, -EINVAL);
-	else
+	else if (obj || !send_home(st, c))
 		sock_listen(st, c, cmd_bound(obj));
 }
 
@@ -80,16 +96,6 @@ static void send_connect_msg(struct stack *st, uint16_t to, uint32_t what,
 	sock_send(st, to, &msg);
 }
 
-/* A socket whose first connection ended elsewhere: worker 0 decides about the next one. */
-static void connect_home(struct stack *st, const struct sock_cmd *c, struct sd_slot_e *e)
-{
-	struct stack_msg msg = { .kind = SMSG_CMD };
-
-	st_rel(&e->worker, 0);
-	memcpy(msg.data, c, sizeof(*c));
-	sock_send(st, 0, &msg);
-}
-
 static int connect_errno(struct stack *st, uint32_t obj, const struct sd_slot_e *e)
 {
 	if (OBJ_KIND(obj) == OBJ_LISTENER)
@@ -107,10 +113,8 @@ static void op_connect(struct stack *st, const struct sock_cmd *c, uint32_t obj)
 	uint16_t worker;
 	int err = e ? connect_errno(st, obj, e) : -EBADF;
 
-	if (!err && st->worker != 0) {
-		connect_home(st, c, e);
+	if (!err && send_home(st, c))
 		return;
-	}
 	if (!err)
 		err = sock_connect(st, c, cmd_bound(obj), &m.t, &m.bound, &worker, &route);
 	if (err) {
@@ -138,6 +142,7 @@ static void positions_from_slot(struct tcb *tcb, struct sd_slot_e *e, const stru
 static int start(struct stack *st, const struct connect_msg *m, struct sd_slot_e *e,
 		 struct sd_slot_p *sp)
 {
+	uint32_t iss = tcp_tw_take(st, &m->t, e->flags & SD_E_PORT_LOCK);
 	struct tcb *tcb = tcb_alloc(st, &m->t);
 	int err;
 
@@ -152,11 +157,11 @@ static int start(struct stack *st, const struct connect_msg *m, struct sd_slot_e
 	}
 	tcb->holder = m->bound;
 	tcb->id = m->id;
-	tcb->iss = tcp_isn(st, &m->t);
+	tcb->iss = iss ? iss : tcp_isn(st, &m->t);
 	tcb->ts_off = tcp_ts_offset(st, &m->t);
 	positions_from_slot(tcb, e, sp);
 	tcp_window_init(st, tcb);
-	and_sc(&e->flags, SD_E_BOUND | SD_E_CLOSED);
+	and_sc(&e->flags, SD_E_BOUND | SD_E_ADDR_LOCK | SD_E_PORT_LOCK | SD_E_CLOSED);
 	st_rel(&e->worker, st->worker);
 	st_rel(&e->obj, OBJ(OBJ_TCB, tcb_idx(st, tcb)));	/* after worker: app/cmd.c, C1 */
 	tcp_set_state(st, tcb, SD_ST_SYN_SENT);
@@ -190,17 +195,41 @@ void tcp_on_connect_msg(struct stack *st, const struct stack_msg *msg)
 		return;
 	}
 	err = start(st, &m, e, sp);
-	if (err)
-		st_rel(&e->obj, OBJ(OBJ_BOUND, m.bound));
+	if (err) {
+		m.bound = sock_bound_after(st, m.bound);
+		if (!m.bound)
+			and_sc(&e->flags, ~SD_E_BOUND);
+		st_rel(&e->obj, m.bound ? OBJ(OBJ_BOUND, m.bound) : 0);
+	}
 	st->up->reply(st, m.reply, err, NULL, 0);
 }
 
 static void op_disconnect(struct stack *st, const struct sock_cmd *c, uint32_t obj)
 {
 	struct tcb *tcb = cmd_tcb(st, c, obj);
+	struct sd_slot_e *e = sock_slot_e(st, c->id);
 
-	if (tcb)
+	if (c->u32[0] == SD_DISC_NAME) {
+		if (!obj)
+			sock_unconnect(st, c->id, 0);
+		answer(st, c, 0);
+		return;
+	}
+	if (tcb) {
 		tcp_disconnect(st, tcb);
+		tcp_intent(st, OBJ_NONE, 0);
+		obj = e ? e->obj : 0;
+		if (cmd_bound(obj) && st->worker != 0) {	/* the record is worker 0's */
+			sock_forward(st, 0, c);
+			return;
+		}
+	} else if (OBJ_KIND(obj) == OBJ_LISTENER) {
+		sock_listen_stop(st, OBJ_IDX(obj), c->reply);
+		return;
+	}
+	sock_unconnect(st, c->id, cmd_bound(obj));
+	if (e && !tcb)
+		and_sc(&e->flags, SD_E_BOUND | SD_E_ADDR_LOCK | SD_E_PORT_LOCK | SD_E_CLOSED);
 	answer(st, c, 0);
 }
 
@@ -231,10 +260,13 @@ static void op_shutdown(struct stack *st, const struct sock_cmd *c, uint32_t obj
 	else if (tcb)
 		answer(st, c, shut_tcb(st, tcb, c->u32[0]));
 	else if (OBJ_KIND(obj) == OBJ_LISTENER && c->u32[0] != SHUT_WR) {
-		sock_listen_stop(st, OBJ_IDX(obj));
-		answer(st, c, 0);
-	} else
+		sock_listen_stop(st, OBJ_IDX(obj), c->reply);
+	} else {
+		/* who polls it sees what shutdown() of an unconnected socket changes */
+		if (OBJ_KIND(obj) != OBJ_LISTENER)
+			st->up->event(st, c->id, SD_EV_IN | SD_EV_RDHUP | SD_EV_HUP);
 		answer(st, c, OBJ_KIND(obj) == OBJ_LISTENER ? 0 : -ENOTCONN);
+	}
 	tcp_intent(st, OBJ_NONE, 0);
 }
 

@@ -193,7 +193,7 @@ struct tcb {
 	uint32_t dirty_next, dirty_prev;
 	uint32_t syn_next, syn_prev;	/* TF_EMBRYO: siblings of the listener */
 	uint32_t ooo;			/* reassembly list; 0 = empty */
-	uint32_t holder;		/* SYN_RECV: AR_LISTENER; active: AR_BOUND; else 0 */
+	uint32_t holder;		/* embryo: AR_LISTENER; accepted: a brood; else AR_BOUND */
 	uint32_t iss, irs;
 
 	/* send; 32-bit positions are the low half, ordered like sequence numbers */
@@ -361,14 +361,16 @@ enum tcp_rexmit { REXMIT_NONE, REXMIT_LOST, REXMIT_NEW };
 struct tcp_tw {
 	struct sock_tuple t;		/* first, as in struct tcb */
 	struct wheel_node tm;
-	uint32_t bound;			/* AR_BOUND still held, 0 = none */
+	uint32_t bound;			/* AR_BOUND still held, 0 = none; kid: as tcb.holder */
 	uint32_t snd_nxt, rcv_nxt;	/* wire numbers */
 	uint32_t rcv_wnd;		/* as on the wire */
 	uint32_t ts_recent, ts_recent_ms, ts_off;
 	uint32_t last_oow_ms;
 	uint16_t seg;			/* the segment it came from, for show */
 	uint8_t substate;		/* SD_ST_TIME_WAIT or SD_ST_FIN_WAIT2; 0 = free */
-	uint8_t has_ts, tos, rcv_ws, rsv[2];
+	uint8_t has_ts, tos, rcv_ws;
+	uint8_t kid;			/* of a connection from accept() */
+	uint8_t rsv;
 };
 
 /* Sorted, disjoint position ranges: a reassembly list. */
@@ -663,6 +665,12 @@ void tcp_disconnect(struct stack *st, struct tcb *tcb);	/* AF_UNSPEC; frees tcb 
 /* ---- timewait.c ---- */
 struct tcp_tw *tcp_tw_at(struct stack *st, uint32_t idx);
 bool tcp_tw_add(struct stack *st, const struct tcp_tw *from);
+/* connect() wants the tuple of a connection that is over. @named: bind() asked for the port; else
+ * net.ipv4.tcp_tw_reuse decides, on timestamps. Return: the first sequence number to use, beyond
+ * the old one's window; 0 = the tuple is not in TIME_WAIT, or not to be had. */
+uint32_t tcp_tw_take(struct stack *st, const struct sock_tuple *t, bool named);
+/* The port that it held. */
+void tcp_tw_let_go(struct stack *st, const struct tcp_tw *tw);
 /* Return: TCP_NEXT when the segment is a new SYN for a listener: the entry is gone, *ret_iss is
  * where the new connection's numbers must start. */
 enum tcp_verdict tcp_tw_rx(struct stack *st, uint32_t idx, struct tcp_seg *seg, uint32_t *ret_iss);

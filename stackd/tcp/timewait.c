@@ -26,6 +26,14 @@ static void rearm(struct stack *st, uint32_t idx, struct tcp_tw *tw)
 	wheel_arm(st->wheel, OBJ(OBJ_TW, idx), &tw->tm, st->now_us + tw_us(st, tw));
 }
 
+void tcp_tw_let_go(struct stack *st, const struct tcp_tw *tw)
+{
+	if (tw->kid)
+		sock_kid_del(st, tw->bound);
+	else
+		sock_bound_put(st, tw->bound);
+}
+
 bool tcp_tw_add(struct stack *st, const struct tcp_tw *from)
 {
 	uint32_t idx = idx_alloc(&st->tcp->tws);
@@ -52,8 +60,7 @@ void tcp_tw_free(struct stack *st, uint32_t idx)
 	ASSERT(tw);
 	wheel_cancel(st->wheel, OBJ(OBJ_TW, idx), &tw->tm);
 	sock_eremove(st, &tw->t, OBJ(OBJ_TW, idx));
-	if (tw->bound)
-		sock_bound_put(st, tw->bound);
+	tcp_tw_let_go(st, tw);
 	tw->substate = SD_ST_FREE;
 	idx_free(&st->tcp->tws, idx);
 }
@@ -176,6 +183,28 @@ enum tcp_verdict tcp_tw_rx(struct stack *st, uint32_t idx, struct tcp_seg *seg, 
 	return drop(seg, DROP_TCP_OLD);
 }
 
+/* ---- reuse by connect() ---- */
+
+static bool reusable(struct stack *st, const struct tcp_tw *tw)
+{
+	uint32_t age = TCP_TIMEWAIT_US / 1000 - (tw->tm.expires_tick - tcp_ms(st));
+
+	return st->sys->tcp_tw_reuse == 1 && tw->substate == SD_ST_TIME_WAIT && tw->has_ts &&
+	       age >= st->sys->tcp_tw_reuse_delay;
+}
+
+uint32_t tcp_tw_take(struct stack *st, const struct sock_tuple *t, bool named)
+{
+	uint32_t obj = sock_elookup(st, t), iss;
+	struct tcp_tw *tw = OBJ_KIND(obj) == OBJ_TW ? tcp_tw_at(st, OBJ_IDX(obj)) : NULL;
+
+	if (!tw || !(named || reusable(st, tw)))
+		return 0;
+	iss = tw->snd_nxt + 65535 + 2;
+	tcp_tw_free(st, OBJ_IDX(obj));
+	return iss ? iss : 1;
+}
+
 /* ---- timer ---- */
 
 static struct wheel_node *tw_node(void *arg, uint32_t id)
@@ -238,7 +267,9 @@ void tcp_tw_adopt(struct stack *st, struct stack *home)
 			continue;
 		}
 		idx_adopt(p, idx);
-		if (tw->bound && !sock_bound_claim(home, tw->bound))
+		if (tw->kid)
+			tw->bound = sock_kid_adopt(st, home, &tw->t);
+		else if (tw->bound && !sock_bound_claim(home, tw->bound))
 			tw->bound = 0;
 	}
 }

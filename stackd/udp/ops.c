@@ -48,6 +48,16 @@ static void read_opts(struct udp_sock *u, struct sd_slot_e *e, struct sd_slot_p 
 	st_rlx(&e->tx_limit, sock_buf_limit(ld_rlx(&sp->opts.sndbuf)));
 }
 
+/* A slot that had a record before: its FIFOs go on where they are. */
+static void positions(struct udp_sock *u, struct sd_slot_e *e, struct sd_slot_p *sp)
+{
+	uint64_t head = ld_acq(&sp->rx_head);
+
+	u->rx_tail = ld_rlx(&e->rx_tail);
+	u->rx_head = head <= u->rx_tail ? head : u->rx_tail;
+	u->tx_pos = ld_rlx(&e->tx_una);
+}
+
 struct make {
 	struct sock_tuple t;
 	uint32_t bound;
@@ -74,6 +84,7 @@ static uint32_t sock_make(struct stack *st, const struct sock_cmd *c, const stru
 		.addr_fixed = mk->addr_fixed,
 	};
 	read_opts(u, e, sp);
+	positions(u, e, sp);
 	st->udp->pend[idx] = (struct udp_pend){
 		.reply = c->reply, .bind = mk->name, .bound = mk->bound,
 		.name = { .addr = mk->t.laddr, .port = mk->t.lport },
@@ -103,10 +114,14 @@ static int first_bind(struct stack *st, const struct sock_cmd *c, bool name)
 	struct sock_cmd now = *c;
 	int err;
 
-	now.u32[0] = 0;			/* a datagram socket gets its port at once */
+	if (c->op != SD_OP_BIND)
+		now.u32[0] = 0;		/* it sends: now is when it needs a port */
 	err = sock_bind(st, &now, &mk.bound);
-	if (err)
+	if (err || !mk.bound) {
+		if (!err)
+			answer(st, c, 0);
 		return err;
+	}
 	mk.t = (struct sock_tuple){ .laddr = e->laddr, .lport = e->lport };
 	mk.addr_fixed = !sd_addr_is_any(&e->laddr);
 	if (sock_make(st, c, &mk))
@@ -182,6 +197,7 @@ static int reconnect(struct stack *st, const struct sock_cmd *c, struct udp_sock
 	if (err)
 		return err;
 	t.laddr = u->addr_fixed ? u->t.laddr : r.src;
+	t.raddr = sd_addr_is_any(&c->addr) ? r.next_hop : c->addr;
 	u->t = t;
 	u->ver++;
 	udp_replicate(st, idx, u, false);
@@ -204,12 +220,31 @@ static void op_connect(struct stack *st, const struct sock_cmd *c, uint32_t obj)
 	answer(st, c, u ? reconnect(st, c, u, OBJ_IDX(obj)) : -EIO);
 }
 
+/* A port that bind() did not name goes with the peer: the slot is as fresh as after socket(), save
+ * for an address that bind() gave it. */
+static void let_go(struct stack *st, struct udp_sock *u, uint32_t idx, struct sd_slot_e *e)
+{
+	for (unsigned i = 0; i < UDP_CLOSE_TURNS && udp_tx(st, u); i++)
+		;
+	udp_unreplicate(st, idx, u);
+	u->live = 0;
+	e->laddr = u->addr_fixed ? u->t.laddr : any_of(u);
+	e->raddr = (struct sd_addr){ 0 };
+	e->lport = e->rport = 0;
+	st_rel(&e->state, SD_ST_CLOSE);
+	and_sc(&e->flags, ~(SD_E_BOUND | SD_E_CONNECTED | SD_E_SND_FIN));
+	st_rel(&e->obj, 0);		/* obj, then worker: app/cmd.c, C1 */
+	st_rel(&e->worker, 0);
+}
+
 static void op_disconnect(struct stack *st, const struct sock_cmd *c, uint32_t obj)
 {
 	struct udp_sock *u = mine(st, c, obj);
 	struct sd_slot_e *e = sock_slot_e(st, c->id);
 
-	if (u && u->t.rport) {
+	if (u && !(e->flags & SD_E_PORT_LOCK)) {
+		let_go(st, u, OBJ_IDX(obj), e);
+	} else if (u && u->t.rport) {
 		u->t = (struct sock_tuple){ .laddr = u->addr_fixed ? u->t.laddr : any_of(u),
 					    .lport = u->t.lport };
 		u->ver++;
@@ -278,6 +313,8 @@ static void op_kick(struct stack *st, const struct sock_cmd *c, uint32_t obj, ui
 
 		bind.port = 0;
 		bind.addr = ld_rlx(&sp->opts.family) == AF_INET6 ? (struct sd_addr){ 0 } : any4;
+		if (e->flags & SD_E_ADDR_LOCK)
+			bind.addr = e->laddr;
 		bind.reply.mbox = 0;
 		if (first_bind(st, &bind, false)) {
 			sock_set_err(st, c->id, EAGAIN, SD_EV_OUT);

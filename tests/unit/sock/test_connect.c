@@ -162,8 +162,10 @@ Test(connect, again)
 	cr_assert_eq(connect_to(a, SX_PEER, 82, ba, 0), 0);
 	cr_assert_eq(last.lport, 5000);
 	cr_assert_eq(connect_to(b, SX_PEER, 80, 0, 0), 0);
-	cr_assert_eq(connect_to(b, SX_PEER, 80, last_bound, 0), 0);
-	sx_e(b)->obj = OBJ(OBJ_BOUND, last_bound);
+	cr_assert_eq(sock_bound_after(&sx.h->st[0], ba), ba);
+	cr_assert_eq(sock_bound_after(&sx.h->st[0], last_bound), 0);
+	sx_pump();
+	sx_e(b)->flags &= ~SD_E_BOUND;
 	bind_to(b, 0, 5001);
 	cr_assert_eq(sx_e(b)->lport, 5001);
 	cr_assert_eq(sx.h->st[0].sock->conn.cnt, 1u);

@@ -313,7 +313,7 @@ Test(listen, stop_keeps_the_slot)
 	id = bound_slot(AF_INET, 0, 80, 0);
 	listen_on(id, 3);
 	sx_pump();
-	sock_listen_stop(&sx.h->st[0], listener_of(id));
+	sock_listen_stop(&sx.h->st[0], listener_of(id), (struct stack_reply_to){ 0 });
 	cr_assert_eq(sx_e(id)->state, SD_ST_CLOSE);
 	sx_pump();
 	cr_assert_eq(OBJ_KIND(sx_e(id)->obj), OBJ_BOUND);
@@ -323,7 +323,7 @@ Test(listen, stop_keeps_the_slot)
 	cr_assert_eq(sx.reply.err, 0);
 	cr_assert_neq(lookup(1, SX_A, 80, 1), 0u);
 	/* stop, then close before all have answered */
-	sock_listen_stop(&sx.h->st[0], listener_of(id));
+	sock_listen_stop(&sx.h->st[0], listener_of(id), (struct stack_reply_to){ 0 });
 	sock_listen_close(&sx.h->st[0], listener_of(id));
 	sx_pump();
 	cr_assert_eq(sx_e(id)->gen, 0u);

@@ -246,7 +246,7 @@ Test(udp, connected_sockets_filter)
 	start(2);
 	a = udp(0, 1000);
 	b = udp(0, 2000);
-	c = sx_slot(AF_INET, SOCK_DGRAM, 0);
+	c = udp(0, 3000);
 	cr_assert_eq(op(c, SD_OP_CONNECT, SX_A, 1000), 0);
 	cr_assert_eq(sx_e(c)->state, SD_ST_ESTABLISHED);
 	cr_assert(sx_e(c)->flags & SD_E_CONNECTED);
