@@ -24,7 +24,7 @@ struct idle {
 	const uint32_t *crowded;	/* the info page's word */
 	uint32_t max_ns;		/* what a wake-up costs here; 0 = never spin */
 	uint32_t budget_ns;
-	uint64_t since_ns, last_ns;	/* when the spin began and last looked; 0 = there was work */
+	uint64_t since_ns, last_ns;	/* when the spin began and last looked; 0 = no spin */
 	uint32_t shorts;		/* sleeps in a row that a spin would have saved */
 	uint32_t no_spin;		/* so many times it is not even tried */
 	bool woke, same;		/* programs were woken in this loop; one on this core */

@@ -2,10 +2,11 @@
 /* nic/tap_ring.c - a TAP queue's frames by the worker's io_uring: no system call per frame
  *
  * Receive: one multishot read stands on the queue. Whenever the worker enters the kernel, all
- * frames that wait are read into buffers lent in advance, one completion each; while there are none the
- * worker sees that in the ring's flags without a system call. The lent buffers are big packets; a
- * small frame is copied into a small packet and its buffer lent again, a big one keeps its buffer.
- * The number of buffers lent is the burst: few while frames are big, because the caches hold few.
+ * frames that wait are read into buffers lent in advance, one completion each; while there are none
+ * the worker sees that in the ring's flags without a system call. The lent buffers are big packets;
+ * a small frame is copied into a small packet and its buffer lent again, a big one keeps its
+ * buffer. The number of buffers lent is the burst: few while frames are big, because the caches
+ * hold few.
  * Transmit: a write per frame, all of a burst in one system call, done when that returns
  * (RWF_NOWAIT: never later). The vnet header goes into the packet's headroom, and a short payload
  * behind the headers, so that most frames are one piece.
