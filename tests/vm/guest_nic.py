@@ -211,7 +211,7 @@ class Test:
     def reset(self):
         """The device is reset under load: the transfer goes on."""
         url = f"http://{self.d.addr}/part"
-        job = host.start(f"curl -s {url} | sha256sum")
+        job = host.start(f"curl -s --limit-rate {PART // 6}M {url} | sha256sum")
         time.sleep(1)
         sh(f"{CTL} --run-dir {self.d.run_dir} nic reset")
         got = host.wait(job, 400).split()[0]
@@ -221,12 +221,14 @@ class Test:
     def killed(self):
         """A new engine takes over the device from the fds that the supervisor kept."""
         url = f"http://{self.d.addr}/part"
-        job = host.start(f"curl -s {url} | sha256sum")
+        job = host.start(f"curl -s --limit-rate {PART // 6}M {url} | sha256sum")
         time.sleep(1)
         sh("pkill -KILL -x stackd-engine")
         got = host.wait(job, 400).split()[0]
         check(got == digest(PART), "transfer over a killed engine differ")
-        check("starting it again" in self.d.logs(), self.d.logs())
+        wait_for("the engine was started again", lambda: "starting it again" in self.d.logs())
+        wait_for("ping after the kill", lambda: " 0% packet loss" in host.sh(
+            f"{PING} -c 3 -W 10 {self.d.addr}", ok=False))
 
     def release(self):
         self.d.close()
