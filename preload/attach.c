@@ -26,6 +26,7 @@
 #include "preload/wait_int.h"
 #include "stackd/ctl.h"
 
+#define LOWPORT_TRIES	4	/* two are right, two more for an engine that was restarted */
 #define RUN_DIR_DEFAULT "/run/stackd"
 
 struct pl_state pl = { .ctl_fd = -1, .placeholder = { -1, -1 } };
@@ -63,8 +64,7 @@ static const char *run_dir(void)
 	return dir && *dir ? dir : RUN_DIR_DEFAULT;
 }
 
-/* One line on stderr, once per program and its fork children. */
-static void warn_once(const char *fmt, ...)
+void pl_warn_once(const char *fmt, ...)
 {
 	char line[512];
 	va_list ap;
@@ -185,6 +185,17 @@ static void drain(int ctl, int *fds, unsigned max_fds)
 	} while (r > 0);
 }
 
+/* The daemon's last no, in its own words; guarded by attach_lock while attaching. */
+static char no_text[sizeof(((struct sd_ctl_error *)0)->text)];
+
+static int told_no(const struct sd_ctl_error *e, size_t len)
+{
+	if (len < sizeof(*e) || e->err >= 0)
+		return -EPROTO;
+	snprintf(no_text, sizeof(no_text), "%.*s", (int)sizeof(e->text) - 1, e->text);
+	return e->err;
+}
+
 static int exchange(int ctl, const struct request *q, void *resp, size_t resp_len, int *fds,
 		    unsigned max_fds, unsigned *ret_nfds)
 {
@@ -199,10 +210,7 @@ static int exchange(int ctl, const struct request *q, void *resp, size_t resp_le
 	} while (n > 0 && h->type == CTL_AGAIN);
 	if (n < 0)
 		return n;
-	if (h->type == CTL_ERROR)
-		return (size_t)n >= offsetof(struct sd_ctl_error, text) ?
-		       ((const struct sd_ctl_error *)resp)->err : -EPROTO;
-	return 0;
+	return h->type == CTL_ERROR ? told_no(resp, (size_t)n) : 0;
 }
 
 /* exchange() with the received fds raised out of the program's way. */
@@ -257,6 +265,26 @@ int pl_ctl_show(const void *req, size_t len, int fd, void *resp, size_t resp_len
 	return ctl_call(&(struct request){ req, len, fd }, resp, resp_len, NULL, 0, &n);
 }
 
+void pl_low_port(uint16_t port)
+{
+	struct sd_ctl_lowport req = { .h = { CTL_LOWPORT, sizeof(req) }, .port = port };
+	union { struct sd_ctl_lowport r; struct sd_ctl_error e; } resp;
+	unsigned n;
+
+	if (!port || port >= ld_rlx(&pl.info->port_start))
+		return;
+	for (int i = 0; i < LOWPORT_TRIES; i++) {
+		int r = pl_ctl_call(&req, sizeof(req), &resp, sizeof(resp), NULL, 0, &n);
+
+		if (r == -EACCES && req.proof)
+			req.proof = 0;		/* the engine was restarted in between */
+		else if (r || resp.r.h.type != CTL_LOWPORT_R || !resp.r.proof)
+			return;
+		else
+			req.proof = resp.r.proof;
+	}
+}
+
 /* ---- attach ---- */
 
 static int map_info(int fd)
@@ -309,6 +337,7 @@ static int attach_locked(const char *dir)
 	int fds[3 + SD_MAX_WORKERS + SD_CTL_EVENTFDS], ctl = -1, err;
 	unsigned nfds = 0;
 
+	no_text[0] = '\0';
 	strncpy(hello.comm, program_invocation_short_name, sizeof(hello.comm) - 1);
 	err = daemon_connect(dir, &ctl);
 	if (err)
@@ -376,20 +405,21 @@ void pl_attach_inherit(int ctl)
 	shm_unlock(&attach_lock, pl_self());
 	pl_sig_restore(&old);
 	if (err)
-		warn_once("stackd: %s: inherited sockets are lost (%s)\n",
-			  program_invocation_short_name, strerrordesc_np(-err));
+		pl_warn_once("stackd: %s: inherited sockets are lost (%s)\n",
+			     program_invocation_short_name, strerrordesc_np(-err));
 	errno = saved;
 }
 
 static void explain(const char *dir, int err)
 {
 	if (err == -ENOENT || err == -ECONNREFUSED)
-		warn_once("stackd: no daemon at %s: %s uses the kernel's network stack\n", dir,
-			  program_invocation_short_name);
+		pl_warn_once("stackd: no daemon at %s: %s uses the kernel's network stack\n", dir,
+			     program_invocation_short_name);
 	else
-		warn_once("stackd: cannot attach to the daemon at %s (%s): %s uses the kernel's "
-			  "network stack\n", dir, strerrordesc_np(-err),
-			  program_invocation_short_name);
+		pl_warn_once("stackd: cannot attach to the daemon at %s (%s): %s uses the "
+			     "kernel's network stack\n", dir,
+			     *no_text ? no_text : strerrordesc_np(-err),
+			     program_invocation_short_name);
 }
 
 /* After a failure: is it time to look again, and is there a socket? */

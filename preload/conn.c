@@ -213,5 +213,9 @@ PL_EXPORT int connect(int fd, const struct sockaddr *sa, socklen_t len)
 		return real.connect(fd, sa, len);
 	pthread_testcancel();
 	r = sock_connect(fd, slot, sa, len);
+	if (pl_unserved(slot, r)) {
+		pl_give_up(fd, slot);
+		return real.connect(fd, sa, len);
+	}
 	return r < 0 ? (int)pl_fail(r) : 0;
 }

@@ -58,9 +58,8 @@ static int kern_check(struct ep_call *c, int max)
 	return epset_filter(c->s, c->ev, n > 0 ? (int)n : 0);
 }
 
-/* What there is now, without waiting. The kernel is asked for its part when there is nothing else,
- * unless the caller sleeps in it at once. Return: events or -errno. */
-static int harvest(struct ep_call *c, bool over)
+/* What there is now, without waiting. Return: events or -errno. */
+static int harvest(struct ep_call *c)
 {
 	struct pl_epset *s = c->s;
 	int n = 0, r = epset_lock(s, c->tag);
@@ -71,7 +70,7 @@ static int harvest(struct ep_call *c, bool over)
 	if (kern_due(s))
 		n = kern_check(c, c->max - c->max / 2);
 	n = epset_collect(s, c->ev, n, c->max);
-	if (!n && s->kern_cnt && s->calls && (over || !pl_spin_hinders()))
+	if (!n && s->kern_cnt && s->calls)
 		n = kern_check(c, c->max);
 	epset_pass_on(s);
 	epset_unlock(s);
@@ -180,7 +179,7 @@ static bool spin(struct ep_call *c)
 static int ep_wait(struct ep_call *c)
 {
 	bool over = c->timeout_ns == TIMEOUT_NONE;
-	int n = harvest(c, over);
+	int n = harvest(c);
 
 	if (!n)
 		pl_settle();

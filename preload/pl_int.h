@@ -50,6 +50,12 @@ enum pl_via pl_route(const struct sd_addr *addr);
 /* ---- slot.c: state of a slot as the program sees it ---- */
 
 /* The engine serves the program's generation of this slot. Until then everything it says is old. */
+/* Has this process's uid little left of it? SD_SCARCE_* */
+static inline bool pl_scarce(uint32_t what)
+{
+	return ld_rlx(&((const struct sd_seg_ro *)pl.seg.ro)->scarce) & what;
+}
+
 static inline bool pl_live(const struct sd_slot_e *e, const struct sd_slot_p *p)
 {
 	return ld_acq(&e->gen) == ld_rlx(&p->gen);
@@ -143,6 +149,20 @@ void pl_exec_sweep(void);
 /* Take the place that the image before exec left to us on connection @ctl (taken). Early in
  * start-up; when it fails the process attaches afresh on its first socket. */
 void pl_attach_inherit(int ctl);
+
+/* ---- attach.c ---- */
+/* One line on stderr, once per program and its fork children. */
+__attribute__((format(printf, 1, 2)))
+void pl_warn_once(const char *fmt, ...);
+/* The right to bind @port, for the next bind() of it: asked for when it takes a capability. What the
+ * answer was shows at the bind(). */
+void pl_low_port(uint16_t port);
+
+/* ---- sock.c ---- */
+/* The engine did not put the slot into service (its answers are -EBADF), and never will. */
+bool pl_unserved(uint32_t slot, int err);
+/* Such a socket is the kernel's. */
+void pl_give_up(int fd, uint32_t slot);
 
 /* ---- image.c ---- */
 

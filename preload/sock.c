@@ -49,11 +49,18 @@ static void slot_init(struct sd_slot_p *p, int domain, int type, int proto)
 	st_rel(&p->gen, gen ? gen : 1);
 }
 
+static void warn_full(void)
+{
+	pl_warn_once("stackd: %s: this user has as many sockets on stackd as it may have: more of "
+		     "them use the kernel's network stack\n", program_invocation_short_name);
+}
+
 /* No slot to be had: the socket is the kernel's, as if there were no stackd. */
 static void sock_new(int fd, int domain, int type, int proto)
 {
 	uint32_t slot;
 	struct sd_cmd cmd;
+	int r;
 
 	if ((unsigned)fd >= SD_FDS)
 		return;
@@ -64,11 +71,25 @@ static void sock_new(int fd, int domain, int type, int proto)
 	cmd = pl_cmd_for(slot, SD_OP_ATTACH);
 	/* First the fd: a slot in service to which nothing refers is one that was closed. */
 	pl_fd_enter(fd, slot);
-	if (pl_cmd_quiet(0, &cmd)) {
-		shm_ofd_take(pl.proc, fd);
-		shm_slot_put(&pl.seg, slot);
-		shm_pslot_free(&pl.seg, slot);
-	}
+	r = pl_scarce(SD_SCARCE_SLOTS) ? pl_rpc(0, &cmd, NULL, 0, NULL) : pl_cmd_quiet(0, &cmd);
+	if (!r)
+		return;
+	shm_ofd_take(pl.proc, fd);
+	shm_slot_put(&pl.seg, slot);
+	shm_pslot_free(&pl.seg, slot);
+	if (r == -ENOBUFS)
+		warn_full();
+}
+
+bool pl_unserved(uint32_t slot, int err)
+{
+	return err == -EBADF && !pl_live(pl_e(slot), pl_p(slot));
+}
+
+void pl_give_up(int fd, uint32_t slot)
+{
+	warn_full();
+	pl_fallback(fd, slot);
 }
 
 PL_EXPORT int socket(int domain, int type, int protocol)
@@ -121,6 +142,7 @@ static int bind_engine(uint32_t slot, const struct sd_addr *addr, uint16_t port,
 	cmd.addr = *addr;
 	cmd.port = port;
 	cmd.u32[0] = how;
+	pl_low_port(port);
 	r = pl_rpc(0, &cmd, NULL, 0, NULL);
 	if (!r && port)
 		or_sc(&pl_p(slot)->flags, SD_P_BOUND_PORT);
@@ -277,6 +299,10 @@ PL_EXPORT int bind(int fd, const struct sockaddr *sa, socklen_t len)
 	if (!slot)
 		return real.bind(fd, sa, len);
 	r = sock_bind(fd, slot, sa, len);
+	if (pl_unserved(slot, r)) {
+		pl_give_up(fd, slot);
+		return real.bind(fd, sa, len);
+	}
 	return r < 0 ? (int)pl_fail(r) : 0;
 }
 
@@ -337,6 +363,10 @@ PL_EXPORT int listen(int fd, int backlog)
 	if (!slot)
 		return real.listen(fd, backlog);
 	r = sock_listen(fd, slot, backlog);
+	if (pl_unserved(slot, r)) {
+		pl_give_up(fd, slot);
+		return real.listen(fd, backlog);
+	}
 	return r < 0 ? (int)pl_fail(r) : 0;
 }
 

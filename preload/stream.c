@@ -19,6 +19,7 @@
 
 #include "preload/pl_int.h"
 
+#define TX_NAP_MS 10		/* between looks for memory */
 #define TX_BATCH (256u * 1024)		/* published at once, so that the engine starts early */
 
 /* ---- iovecs ---- */
@@ -194,9 +195,21 @@ void pl_tx_end(uint32_t slot, struct pl_guard *g, uint64_t pos, size_t len, int 
 		pl_kick(slot, SD_PEND_TX);
 }
 
+/* There is room, but no memory for it: whoever frees some does not know that we wait. As on Linux
+ * the sender looks again after a while. */
+static int tx_starved(uint32_t slot, struct pl_deadline *d, bool part)
+{
+	int left = pl_deadline_left(d), nap = left < 0 || left > TX_NAP_MS ? TX_NAP_MS : left;
+	int r = pl_wait(slot, SD_EV_ERR | (part ? PL_WAIT_PART : 0), nap, -1);
+
+	return r == -EAGAIN && left != nap ? 0 : r;
+}
+
 int pl_tx_wait(uint32_t slot, struct pl_deadline *d, bool part)
 {
 	pl_kick(slot, SD_PEND_TX);	/* what MSG_MORE held back */
+	if (pl_scarce(SD_SCARCE_CHUNKS))
+		return tx_starved(slot, d, part);
 	return pl_wait(slot, SD_EV_OUT | (part ? PL_WAIT_PART : 0), pl_deadline_left(d), -1);
 }
 

@@ -42,6 +42,16 @@ void shm_pool_init(const struct shm_seg *seg)
 	slot_map(seg)[0] &= ~1ull;
 }
 
+void shm_pool_limit(const struct shm_seg *seg, uint32_t chunks)
+{
+	uint32_t w = chunks / 64;
+
+	if (chunks >= SD_CHUNKS)
+		return;
+	chunk_map(seg)[w] &= (1ull << chunks % 64) - 1;
+	memset(chunk_map(seg) + w + 1, 0, (CHUNK_WORDS - w - 1) * sizeof(uint64_t));
+}
+
 /* Set a free bit again and let searches start there. */
 static void map_put(uint64_t *map, uint32_t *hint, uint32_t i)
 {
@@ -62,6 +72,8 @@ static bool magazine_fill(const struct shm_seg *seg, struct shm_magazine *mag)
 	uint32_t *hint = &shm_rw_hdr(seg)->chunk_hint;
 	uint32_t i, w, start = ld_rlx(hint) % CHUNK_WORDS;
 
+	if (ld_rlx(&((const struct sd_seg_ro *)seg->ro)->scarce) & SD_SCARCE_CHUNKS)
+		return false;
 	for (i = 0; i < CHUNK_WORDS; i++) {
 		w = (start + i) % CHUNK_WORDS;
 		if (!usable(w, ld_rlx(&map[w])))
@@ -206,8 +218,18 @@ int shm_epool_init(struct shm_epool *p, struct shm_espan *span)
 	return 0;
 }
 
+static struct shm_left *chunks_left(const struct shm_epool *p)
+{
+	return p->budget ? &p->budget->chunks : NULL;
+}
+
 void shm_epool_fini(struct shm_epool *p)
 {
+	if (p->budget) {
+		shm_credit_settle(&p->budget->chunks, &p->chunk_credit);
+		shm_credit_settle(&p->budget->slots, &p->slot_credit);
+		shm_left_charge(&p->budget->chunks, -(int64_t)p->chunk_used);
+	}
 	if (p->chunks)
 		munmap(p->chunks, SD_CHUNKS * sizeof(uint32_t));
 	if (p->slots)
@@ -233,13 +255,14 @@ static uint32_t span_take(uint32_t *next, uint32_t end, uint32_t *stack)
 
 uint32_t shm_echunk_alloc(struct shm_epool *p)
 {
-	if (p->chunk_used >= p->chunk_max)
+	if (p->chunk_used >= p->chunk_max || !shm_credit_room(chunks_left(p), &p->chunk_credit))
 		return 0;
 	if (!p->chunk_cnt)
 		p->chunk_cnt = span_take(&p->span->next_chunk, SD_CHUNKS, p->chunks);
 	if (!p->chunk_cnt)
 		return 0;
 	p->chunk_used++;
+	shm_credit_spend(chunks_left(p), &p->chunk_credit);
 	return p->chunks[--p->chunk_cnt];
 }
 
@@ -248,6 +271,7 @@ void shm_echunk_free(struct shm_epool *p, uint32_t chunk)
 	if (chunk - 1 >= SD_CHUNKS - 1 || !p->chunk_used)
 		return;
 	p->chunk_used--;
+	shm_credit_return(chunks_left(p), &p->chunk_credit);
 	p->chunks[p->chunk_cnt++] = chunk;
 }
 
@@ -290,6 +314,7 @@ bool shm_epool_mark_chunk(struct shm_epool *p, struct shm_emarks *m, uint32_t ch
 	    !mark(m->chunk, chunk))
 		return false;
 	p->chunk_used++;
+	shm_credit_spend(chunks_left(p), &p->chunk_credit);
 	return true;
 }
 

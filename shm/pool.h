@@ -11,6 +11,7 @@
 #ifndef SHM_POOL_H
 #define SHM_POOL_H
 
+#include "shm/budget.h"
 #include "shm/segment.h"
 
 /* ---- program side ---- */
@@ -24,6 +25,8 @@ struct shm_magazine {
 
 /* Set all bits free (chunk 0 and slot 0 excepted). Engine, at creation. */
 void shm_pool_init(const struct shm_seg *seg);
+/* Chunks from @chunks on are nobody's to take, unless somebody lies. Engine, at creation. */
+void shm_pool_limit(const struct shm_seg *seg, uint32_t chunks);
 
 /* Return: chunk index >= 1, or 0 when the pool is empty. Content is undefined. */
 uint32_t shm_pchunk_alloc(const struct shm_seg *seg, struct shm_magazine *mag);
@@ -61,12 +64,17 @@ struct shm_epool {			/* one per worker and segment; caller's storage */
 	uint32_t *slots;
 	uint32_t chunk_cnt, slot_cnt;	/* on the stacks */
 	uint32_t chunk_used, slot_used;	/* out in the world */
-	uint32_t chunk_max, slot_max;	/* limits on *_used, e.g. memory budget; init sets none */
+	uint32_t chunk_max, slot_max;	/* limits on *_used; init sets none */
+	/* Of the uid whose family it is; borrows, NULL = no limit. Chunks are charged here, slots by
+	 * who puts them into service. */
+	struct shm_budget *budget;
+	struct shm_credit chunk_credit, slot_credit;
 };
 
 void shm_espan_init(struct shm_espan *span);
 /* Reserves address space for both stacks (sparse). Return: 0 or -errno. */
 int shm_epool_init(struct shm_epool *p, struct shm_espan *span);
+/* Gives its change back to the budget. */
 void shm_epool_fini(struct shm_epool *p);
 uint32_t shm_echunk_alloc(struct shm_epool *p);		/* 0 = none left or over budget */
 /* Both frees ignore an index out of range, and one more than can be out. */

@@ -22,7 +22,7 @@ static const char help_text[] =
 "       stackctl [--run-dir DIR] [--json] sysctl [-w] NAME[=VALUE] | -a\n"
 "       stackctl [--run-dir DIR] capture [-w FILE] [OPTION]... [FILTER]\n"
 "       stackctl [--run-dir DIR] nic claim|release PCI | reset\n"
-"Topics: sockets device netdev snmp softnet neigh route programs workers drops\n";
+"Topics: sockets device netdev snmp softnet neigh route programs users workers drops\n";
 
 /* As sysctl(8) does. */
 static void print_settings(const json_t *top)

@@ -30,7 +30,7 @@
 #define SD_SEG_MAGIC	0x31474553444b5453ull	/* "STKDSEG1" */
 #define SD_INFO_MAGIC	0x31464e49444b5453ull	/* "STKDINF1" */
 #define SD_ABI_MAJOR	1
-#define SD_ABI_MINOR	0
+#define SD_ABI_MINOR	1
 
 #define SD_CACHELINE	64
 #define SD_MAX_WORKERS	32
@@ -431,7 +431,12 @@ struct sd_seg_ro {
 	uint32_t seg;			/* segment number, 1.. */
 	uint64_t features;		/* none defined */
 	struct sd_geometry geo;
+	/* What the family's uid has little of: SD_SCARCE_*; writer: worker 0, after the header */
+	uint32_t scarce;
 };
+/* Slots: ask (ATTACH with an answer) before a socket counts on one. Chunks: take no more. */
+#define SD_SCARCE_SLOTS		(1u << 0)
+#define SD_SCARCE_CHUNKS	(1u << 1)
 
 struct sd_seg_rw {
 	uint64_t magic;
@@ -509,7 +514,8 @@ struct sd_info {
 	uint32_t def_sndbuf, def_rcvbuf, max_sndbuf, max_rcvbuf, somaxconn;
 	uint32_t rt_seq;		/* seqlock: odd while routes change */
 	uint32_t rt_cnt;
-	uint32_t rsv;
+	/* net.ipv4.ip_unprivileged_port_start; below it a program asks (LOWPORT) */
+	uint32_t port_start;
 	struct sd_route rt[SD_MAX_ROUTES];
 };
 static_assert(offsetof(struct sd_info, worker) == 64, "sleeping words have lines of their own");

@@ -8,8 +8,9 @@
  * process index of its own with the open table cloned, and a new connection; the sender then closes
  * the old one, which ends what the image before exec had held.
  * A message that does not parse, is of unknown type or has a wrong size is answered with CTL_ERROR
- * and -EPROTO, and the connection is closed; so is a HELLO or REATTACH that cannot be granted. FORK
- * and MBOX that cannot are answered with CTL_ERROR, and nothing else changes.
+ * and -EPROTO, and the connection is closed; so is a HELLO or REATTACH that cannot be granted (HELLO:
+ * -EACCES not admitted, -EAGAIN too many processes or connections of the uid, -ENOMEM its memory is
+ * used up). FORK, MBOX and LOWPORT that cannot are answered with CTL_ERROR, and nothing else changes.
  */
 #ifndef STACKD_CTL_H
 #define STACKD_CTL_H
@@ -47,6 +48,10 @@ enum sd_ctl_type {
 	CTL_CAPTURE,		/* stackctl: struct sd_ctl_capture, see capture.h */
 	CTL_CAPTURE_R,		/* struct sd_ctl_capture_r + memfd */
 	CTL_NIC,		/* stackctl: struct sd_ctl_text, words such as "reset" */
+	/* struct sd_ctl_lowport: the sender is about to bind a port that takes a capability; asked
+	 * twice, the second time with the proof that the first answer gave */
+	CTL_LOWPORT,
+	CTL_LOWPORT_R,		/* struct sd_ctl_lowport; proof 0: it may, once */
 };
 
 struct sd_ctl_head {
@@ -76,6 +81,12 @@ struct sd_ctl_slot {
 	struct sd_ctl_head h;
 	uint32_t slot, gen;
 	uint32_t flags;			/* EXPORT: SD_EXPORT_* */
+};
+
+struct sd_ctl_lowport {
+	struct sd_ctl_head h;
+	uint32_t port, rsv;
+	uint64_t proof;
 };
 
 struct sd_ctl_error {

@@ -26,7 +26,8 @@ static void answer(struct stack *st, const struct sock_cmd *c, int err)
 
 /* ---- ATTACH ---- */
 
-/* A program's slot goes into service. -EPROTO: no honest shim asks this. */
+/* A program's slot goes into service. -ENOBUFS: its uid has as many sockets as it may have.
+ * -EPROTO: no honest shim asks this. */
 static int slot_attach(struct stack *st, const struct sock_cmd *c)
 {
 	struct shm_seg *seg = stack_seg(st, c->id.seg);
@@ -45,6 +46,8 @@ static int slot_attach(struct stack *st, const struct sock_cmd *c)
 	ops = sock_find(st, o.type, o.proto, &err);
 	if (!ops || (o.family != AF_INET && o.family != AF_INET6))
 		return -EPROTO;
+	if (!sock_slot_room(st, c->id.seg))
+		return -ENOBUFS;
 	*e = (struct sd_slot_e){
 		.state = SD_ST_CLOSE,
 		.tx_limit = sock_buf_limit(o.sndbuf), .rx_limit = sock_buf_limit(o.rcvbuf),
@@ -195,11 +198,21 @@ static void session_bad(struct stack *st, uint16_t seg, uint32_t proc)
 	sock_send(st, 0, &m);
 }
 
+/* A right that the control path has given for one bind() of one port. Such a bind() comes to
+ * worker 0. */
+static bool low_port(struct stack *st, struct app_proc *p, const struct sd_cmd *cmd)
+{
+	if (st->worker || cmd->op != SD_OP_BIND || !p->low_port || cmd->port != p->low_port)
+		return false;
+	p->low_port = 0;
+	return true;
+}
+
 /* Does @cmd make sense by itself? Fills @c. */
 static bool check(struct stack *st, uint16_t seg, uint32_t proc, const struct sd_cmd *cmd,
 		  struct sock_cmd *c)
 {
-	const struct app_proc *p = app_proc_at(st, st->app->segs[seg].rec[proc]);
+	struct app_proc *p = app_proc_at(st, st->app->segs[seg].rec[proc]);
 
 	*c = (struct sock_cmd){
 		.id = { .seg = seg, .slot = cmd->slot, .gen = cmd->gen },
@@ -213,7 +226,7 @@ static bool check(struct stack *st, uint16_t seg, uint32_t proc, const struct sd
 	if (!p || cmd->mbox >= SD_MAX_MBOXES || cmd->op == SD_OP_NONE || cmd->op >= SD_OP_MAX ||
 	    !cmd->slot || cmd->slot >= SD_SLOTS || !cmd->gen)
 		return false;
-	c->cred = (struct sock_cred){ .uid = p->uid, .low_ports = p->low_ports };
+	c->cred = (struct sock_cred){ .uid = p->uid, .low_ports = low_port(st, p, cmd) };
 	c->home = p->home;
 	c->again = cmd->flags & SD_CMD_AGAIN || bit_get(st->app->segs[seg].again, proc);
 	return true;
@@ -244,7 +257,7 @@ static void command(struct stack *st, uint16_t seg, uint32_t proc, const struct 
 		sock_forward(st, 0, &c);
 	else
 		err = slot_attach(st, &c);
-	if (err)
+	if (err == -EPROTO)
 		session_bad(st, seg, proc);
 	if (err || c.op == SD_OP_ATTACH)
 		answer(st, &c, err);

@@ -173,6 +173,7 @@ int app_fork(struct stack *st, uint32_t parent_rec, uint32_t *ret_rec, app_done_
 	who = *parent;
 	who.pid = 0;
 	who.fd_key = 0;
+	who.low_port = 0;
 	err = proc_new(st, parent->seg, &who, ret_rec);
 	if (err)
 		return err;

@@ -57,6 +57,7 @@ struct seg_rec {
 	uint32_t live;
 	uint32_t rsv;
 	struct shm_espan span;		/* the workers' pools borrow it */
+	uint32_t uid;			/* whose family it is: who attached first */
 };
 
 /* AR_PSLOTS, by segment number: program slots that may be in service (app/pslots.c). */

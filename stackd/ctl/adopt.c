@@ -31,6 +31,7 @@ static int seg_adopt(struct engine *eng, struct kept *k)
 {
 	const struct seg_rec *rec;
 	struct seg_ctl c = { .key = k->m.key, .ro_fd = k->ro_fd };
+	struct uid_acct *acct;
 	struct keep_seg ks;
 	struct shm_seg s;
 	int r;
@@ -42,9 +43,12 @@ static int seg_adopt(struct engine *eng, struct kept *k)
 		return 0;
 	}
 	c.rw_fd = k->fds[1];
-	r = shm_seg_map(k->fds[0], k->fds[1], true, &s);
-	if (!r)
+	acct = uid_acct(eng, rec->uid);
+	r = acct ? shm_seg_map(k->fds[0], k->fds[1], true, &s) : -ENOSPC;
+	if (!r) {
+		uid_family_open(eng, (uint16_t)ks.seg, acct);
 		r = seg_show(eng, (uint16_t)ks.seg, &s, &c);
+	}
 	close(k->fds[0]);
 	k->cnt = 0;
 	return r;
@@ -176,6 +180,7 @@ static void session_adopt(void *arg, uint32_t rec, const struct app_proc *p)
 	s->seg = p->seg;
 	s->key = p->fd_key;
 	eng->ctl->seg[s->seg].sessions++;
+	session_count(eng, s);
 	for (k = eng->kept; !r && k; k = k->next)
 		if (k->m.kind == KEEP_PROC && k->m.key == p->fd_key)
 			r = take_proc(eng, s, k);

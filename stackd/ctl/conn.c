@@ -34,8 +34,11 @@ uint32_t conn_open(struct engine *eng, int fd, uint64_t key, const struct sup_cr
 		if (cn->state != CONN_FREE)
 			continue;
 		*cn = (struct conn){ .state = CONN_OPEN, .gen = cn->gen + 1, .fd = fd, .key = key,
-				     .cred = *cred, .tag = ++c->next_tag };
+				     .cred = *cred, .acct = uid_acct(eng, cred->uid),
+				     .tag = ++c->next_tag };
 		c->conn_cnt++;
+		if (cn->acct && key & SUP_KEY_CONN)
+			cn->acct->conns++;
 		ring_watch(eng->w[0], fd, RING_CONN, CTL_WATCH(idx, cn->tag));
 		return idx;
 	}
@@ -51,7 +54,9 @@ void conn_close(struct engine *eng, uint32_t idx)
 
 	if (cn->state == CONN_FREE)
 		return;
-	eng->ctl->bad_cnt -= cn->bad;
+	eng->ctl->bad_cnt -= cn->bad != CONN_GOOD;
+	if (cn->acct && cn->key & SUP_KEY_CONN)
+		cn->acct->conns--;
 	ring_unwatch(eng->w[0], cn->fd, RING_CONN, CTL_WATCH(idx, cn->tag));
 	if (cn->out)
 		ring_unwatch(eng->w[0], cn->fd, RING_CONN_OUT, CTL_WATCH(idx, cn->tag));
@@ -186,8 +191,9 @@ static void on_text(struct engine *eng, uint32_t idx, const struct sd_ctl_text *
 			    "unknown setting");
 }
 
-/* @fd: what came along, -1 = nothing; borrowed. */
-static void on_message(struct engine *eng, uint32_t idx, const void *msg, uint32_t len, int fd)
+/* @fd: what came along, -1 = nothing; borrowed. @pid: who sent it. */
+static void on_message(struct engine *eng, uint32_t idx, const void *msg, uint32_t len, int fd,
+		       uint32_t pid)
 {
 	const struct sd_ctl_head *h = msg;
 	struct conn *cn = &eng->ctl->conn[idx];
@@ -212,6 +218,8 @@ static void on_message(struct engine *eng, uint32_t idx, const void *msg, uint32
 		session_mbox(eng, idx);
 	} else if (h->type == CTL_CAPTURE) {
 		capture_start(eng, idx, msg, len);
+	} else if (h->type == CTL_LOWPORT && len == sizeof(struct sd_ctl_lowport)) {
+		session_lowport(eng, idx, msg, pid);
 	} else if (h->type == CTL_SHOW || h->type == CTL_SYSCTL || h->type == CTL_NIC) {
 		on_text(eng, idx, msg, len);
 	} else {
@@ -235,6 +243,7 @@ void ctl_conn_ready(struct engine *eng, uint32_t arg, uint32_t revents)
 		push_text(eng, idx);
 	for (unsigned budget = CONN_BUDGET; (cn = conn_at(eng, idx, gen)); budget--) {
 		int fds[1], n;
+		uint32_t pid;
 		unsigned cnt;
 
 		if (!budget) {
@@ -246,7 +255,7 @@ void ctl_conn_ready(struct engine *eng, uint32_t arg, uint32_t revents)
 		}
 
 		/* An fd is looked at (IMPORT), never kept. */
-		n = sup_recv(cn->fd, &msg, sizeof(msg), fds, 1, &cnt, MSG_DONTWAIT);
+		n = sup_recv_from(cn->fd, &msg, sizeof(msg), fds, 1, &cnt, MSG_DONTWAIT, &pid);
 		if (n == -EAGAIN)
 			return;
 		if (n == -EMSGSIZE)
@@ -254,7 +263,7 @@ void ctl_conn_ready(struct engine *eng, uint32_t arg, uint32_t revents)
 		else if (n <= 0)
 			conn_close(eng, idx);
 		else
-			on_message(eng, idx, &msg, (uint32_t)n, cnt ? fds[0] : -1);
+			on_message(eng, idx, &msg, (uint32_t)n, cnt ? fds[0] : -1, pid);
 		if (n > 0)
 			sup_close_fds(fds, cnt);
 	}

@@ -16,6 +16,7 @@
 int ctl_init(struct engine *eng)
 {
 	struct ctl_state *c = calloc(1, sizeof(*c));
+	int r;
 
 	if (!c)
 		return -ENOMEM;
@@ -29,7 +30,8 @@ int ctl_init(struct engine *eng)
 	/* Keys of earlier engines are never used again: answers and drops cannot be confused. */
 	c->next_key = eng->epoch << 32;
 	eng->ctl = c;
-	return export_init(eng);
+	r = uid_init(eng);
+	return r ? r : export_init(eng);
 }
 
 /* ---- the store ---- */
@@ -119,19 +121,33 @@ static void answered(struct engine *eng, const struct sup_msg *m, const int *fds
 	d->done(eng, d, m->err, cnt ? fds[0] : -1);
 }
 
+static void new_conn(struct engine *eng, int fd, const struct sup_msg *m)
+{
+	struct sup_cred cred;
+	uint32_t idx;
+
+	memcpy(&cred, m->meta, sizeof(cred));
+	idx = conn_open(eng, fd, m->key, &cred);
+	if (idx && !uid_conn_room(eng, &eng->ctl->conn[idx]))
+		conn_refuse(eng, idx, -EAGAIN, "the uid has too many connections to stackd");
+}
+
 static bool one_message(struct engine *eng)
 {
 	int fds[SUP_MAXFDS];
 	unsigned cnt;
 	struct sup_msg m;
-	struct sup_cred cred;
 	int n = sup_recv(eng->chan, &m, sizeof(m), fds, SUP_MAXFDS, &cnt, MSG_DONTWAIT);
 
 	if (n == -EAGAIN)
 		return false;
 	if (n == sizeof(m) && m.type == SUP_CONN && cnt == 1) {
-		memcpy(&cred, m.meta, sizeof(cred));
-		conn_open(eng, fds[0], m.key, &cred);
+		new_conn(eng, fds[0], &m);
+		return true;
+	}
+	if (n == sizeof(m) && m.type == SUP_LOW_R) {
+		sup_close_fds(fds, cnt);
+		lowport_judged(eng, &m);
 		return true;
 	}
 	if (n == sizeof(m) && m.type == SUP_KEPT_R) {
@@ -193,10 +209,26 @@ void ctl_proc_bad(struct engine *eng, uint32_t proc_rec)
 
 		if (cn->state == CONN_FREE || !cn->ses || cn->ses->proc != proc_rec || cn->bad)
 			continue;
-		cn->bad = 1;
+		cn->bad = CONN_BAD_CONTRACT;
 		c->bad_cnt++;
 		return;
 	}
+}
+
+unsigned ctl_family_bad(struct engine *eng, uint16_t seg, enum conn_bad why)
+{
+	unsigned n = 0;
+
+	for (uint32_t i = 1; i < CTL_CONNS; i++) {
+		struct conn *cn = &eng->ctl->conn[i];
+
+		if (cn->state == CONN_FREE || !cn->ses || cn->ses->seg != seg || cn->bad)
+			continue;
+		cn->bad = (uint8_t)why;
+		eng->ctl->bad_cnt++;
+		n++;
+	}
+	return n;
 }
 
 static unsigned end_bad(struct engine *eng)
@@ -207,7 +239,12 @@ static unsigned end_bad(struct engine *eng)
 	for (uint32_t i = 1; c->bad_cnt && i < CTL_CONNS; i++) {
 		if (c->conn[i].state == CONN_FREE || !c->conn[i].bad)
 			continue;
-		conn_refuse(eng, i, -EPROTO, "the program broke the shared-memory contract");
+		if (c->conn[i].bad == CONN_BAD_MEMORY)
+			conn_refuse(eng, i, -ENOMEM,
+				    "the uid has taken far more memory than it may");
+		else
+			conn_refuse(eng, i, -EPROTO,
+				    "the program broke the shared-memory contract");
 		n++;
 	}
 	return n;
@@ -229,18 +266,20 @@ unsigned ctl_poll(struct engine *eng)
 	n += show_poll(eng);
 	if (eng->unsent)
 		xcall_retry(eng);
-	return n;
+	return n + uid_poll(eng);
 }
 
 uint64_t ctl_idle_us(struct engine *eng)
 {
 	const struct ctl_state *c = eng->ctl;
-	uint64_t most;
+	uint64_t most, uids;
 
 	if (c->bad_cnt || c->shows)
 		return 0;
 	if (c->drop_cnt || eng->unsent)
 		return CTL_RETRY_US;
 	most = c->export_cnt ? export_idle_us(eng) : UINT64_MAX;
+	uids = uid_idle_us(eng);
+	most = uids < most ? uids : most;
 	return c->draining && most > CTL_DRAIN_US ? CTL_DRAIN_US : most;
 }

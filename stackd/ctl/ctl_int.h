@@ -28,7 +28,17 @@ struct show;				/* show.c: an answer in pieces */
 #define CTL_CONNS	8192u
 static_assert(CTL_CONNS <= CTL_PLACE(~0u) + 1, "CTL_WATCH()");
 #define CTL_DRAIN_US	5000u		/* between looks at segments that empty */
+#define CTL_UIDS	1024u		/* that have anything at once */
 #define CTL_MSG_MAX	(sizeof(struct sd_ctl_text) + 4096u)	/* longest message we take */
+
+struct uid_acct {			/* see uid.c */
+	struct shm_budget budget;
+	bool used;			/* ever; accounts in use come first */
+	uint32_t uid;
+	uint32_t families, procs, conns;
+	uint64_t refused_attach, refused_procs, refused_conns;
+	struct conf_limits limits;
+} __attribute__((aligned(64)));
 
 struct session {			/* what one attached process holds */
 	uint32_t proc;			/* AR_PROC record, 0 = not attached */
@@ -38,19 +48,32 @@ struct session {			/* what one attached process holds */
 	uint32_t doorbells;		/* how many of them there are */
 	uint32_t mbox_cnt;
 	uint32_t *mbox;			/* numbers; their eventfds are in eng->mbox_fd[seg] */
+	struct uid_acct *acct;		/* that it is counted in, NULL = not yet */
+};
+
+/* A low port being asked for: lowport.c. */
+enum low_step { LOW_NONE = 0, LOW_ASKED, LOW_CHALLENGED, LOW_PROVED };
+struct conn_low {
+	uint32_t step;			/* enum low_step */
+	uint32_t pid, port;
+	uint64_t proof, start;
 };
 
 /* WAITS: a request is being answered. */
 enum conn_state { CONN_FREE = 0, CONN_OPEN, CONN_WAITS };
+/* Why its program is to be hung up. */
+enum conn_bad { CONN_GOOD = 0, CONN_BAD_CONTRACT, CONN_BAD_MEMORY };
 struct conn {
 	uint8_t state;			/* enum conn_state */
-	uint8_t bad;			/* to be ended by the next ctl_poll() */
+	uint8_t bad;			/* enum conn_bad: to be ended by the next ctl_poll() */
 	uint8_t adopted;		/* was asked to repeat its request: it may come twice */
 	uint32_t gen;			/* counts uses of this place */
 	uint32_t tag;			/* of its watches: CTL_WATCH() */
 	int fd;
 	uint64_t key;			/* in the store; 0 = not there yet */
 	struct sup_cred cred;
+	struct uid_acct *acct;		/* of cred.uid; NULL = there was none left */
+	struct conn_low low;
 	struct session *ses;		/* NULL = none */
 	struct capture *cap;		/* NULL = none */
 	char *out;			/* text still to be sent */
@@ -73,6 +96,8 @@ struct seg_ctl {			/* a segment's control side */
 	uint32_t exports;
 	/* for REATTACH; ro_fd is the read-only copy, -1 = none yet */
 	int ro_fd, rw_fd;
+	struct uid_acct *acct;		/* whose it is; NULL = no segment */
+	int64_t rw_pages;		/* that programs had touched at the last look */
 };
 
 struct export {				/* a socket held as an fd: export.c */
@@ -96,6 +121,9 @@ struct ctl_state {
 	struct seg_ctl seg[STACK_MAX_SEGS];
 	uint32_t draining;		/* segments */
 	uint64_t drain_due_us;		/* when they are asked next */
+	uint16_t seg_hi;		/* highest number ever used */
+	struct uid_acct *uids;		/* [CTL_UIDS] */
+	uint64_t uid_look_us, uid_flags_us;	/* when they are looked at next */
 	uint64_t next_key;
 	uint32_t next_tag;
 	struct deposit *dep_head, **dep_tail;
@@ -108,6 +136,8 @@ struct ctl_state {
 };
 
 /* ---- ctl.c ---- */
+/* All processes of a segment are hung up by the next ctl_poll(). Return: how many. */
+unsigned ctl_family_bad(struct engine *eng, uint16_t seg, enum conn_bad why);
 /* Deposit @fds under @key; @d (caller's storage) gets the answer. Return: 0 or -errno (then no
  * answer). */
 int ctl_keep(struct engine *eng, struct deposit *d, uint64_t key, uint32_t kind, const void *meta,
@@ -139,8 +169,38 @@ void session_mbox(struct engine *eng, uint32_t idx);
 /* The process is gone: detach it, retire its fds, and the segment with the last one. Takes @s. */
 void session_end(struct engine *eng, struct session *s);
 
+/* It counts for its family's uid. */
+void session_count(struct engine *eng, struct session *s);
+
 /* Tell every worker to listen to the session's doorbells. Return: 0 or -ENOMEM. */
 int session_watch(struct engine *eng, struct session *s);
+
+/* ---- lowport.c ---- */
+/* @pid: who sent it. */
+void session_lowport(struct engine *eng, uint32_t idx, const struct sd_ctl_lowport *req,
+		     uint32_t pid);
+void lowport_judged(struct engine *eng, const struct sup_msg *m);
+
+/* ---- uid.c ---- */
+int uid_init(struct engine *eng);
+/* The uid's account, made when there is none. NULL: too many uids have something. */
+struct uid_acct *uid_acct(struct engine *eng, uint32_t uid);
+/* The connection is counted already: may there be so many? */
+bool uid_conn_room(struct engine *eng, const struct conn *cn);
+/* May a program come on this connection? Return: 0, or -errno and one line in @text. */
+int uid_admit(struct engine *eng, const struct conn *cn, char *text, size_t size);
+/* May the uid's programs fork? Return: 0 or -EAGAIN. */
+int uid_fork_room(struct uid_acct *a);
+/* Chunks that a family of the uid may take for what it sends. */
+uint32_t uid_family_chunks(const struct uid_acct *a);
+/* A segment, mapped, is the account's from now on; it is gone. */
+void uid_family_open(struct engine *eng, uint16_t seg, struct uid_acct *a);
+void uid_family_gone(struct engine *eng, uint16_t seg);
+/* Its programs are told what there is little of; uid_poll() goes on with it. */
+void uid_family_tell(struct engine *eng, uint16_t seg);
+unsigned uid_poll(struct engine *eng);
+uint64_t uid_idle_us(const struct engine *eng);
+json_t *show_users(struct engine *eng, json_t *list);
 
 /* ---- export.c ---- */
 int export_init(struct engine *eng);
@@ -168,9 +228,9 @@ int seg_pools(struct engine *eng, uint16_t seg);
 /* Make a mapped segment known: its table of eventfds, then its id. Takes the fds. Return: 0 or
  * -ENOMEM. */
 int seg_show(struct engine *eng, uint16_t id, const struct shm_seg *s, const struct seg_ctl *c);
-/* A new segment, mapped and known to all workers. Return: 0, the number and its engine-written
- * half's fd (the caller's to deposit and close), or -errno. */
-int seg_open(struct engine *eng, uint16_t *ret_seg, int *ret_ro);
+/* A new segment of @acct, mapped and known to all workers. Return: 0, the number and its
+ * engine-written half's fd (the caller's to deposit and close), or -errno. */
+int seg_open(struct engine *eng, struct uid_acct *acct, uint16_t *ret_seg, int *ret_ro);
 /* Nobody is in it any more: it is destroyed when no worker refers to it. */
 void seg_leave(struct engine *eng, uint16_t seg);
 /* Return: segments that were destroyed. */

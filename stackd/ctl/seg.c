@@ -41,6 +41,7 @@ int seg_pools(struct engine *eng, uint16_t seg)
 			return r;
 		}
 		p->chunk_max = SEG_CHUNKS / eng->workers;
+		p->budget = &eng->ctl->seg[seg].acct->budget;
 	}
 	return 0;
 }
@@ -59,6 +60,7 @@ static int make_mbox_table(struct engine *eng, uint16_t seg)
 
 int seg_show(struct engine *eng, uint16_t id, const struct shm_seg *s, const struct seg_ctl *c)
 {
+	struct uid_acct *acct = eng->ctl->seg[id].acct;
 	int r = make_mbox_table(eng, id);
 
 	if (r)
@@ -69,10 +71,12 @@ int seg_show(struct engine *eng, uint16_t id, const struct shm_seg *s, const str
 	rec_of(eng, id)->live = 1;
 	st_rel(&eng->segs[id].id, id);
 	eng->ctl->seg[id] = *c;
+	eng->ctl->seg[id].acct = acct;
+	uid_family_tell(eng, id);
 	return 0;
 }
 
-int seg_open(struct engine *eng, uint16_t *ret_seg, int *ret_ro)
+int seg_open(struct engine *eng, struct uid_acct *acct, uint16_t *ret_seg, int *ret_ro)
 {
 	uint16_t id = free_id(eng);
 	struct seg_ctl c;
@@ -87,8 +91,10 @@ int seg_open(struct engine *eng, uint16_t *ret_seg, int *ret_ro)
 	r = shm_seg_map(ro, rw, true, &s);
 	if (r)
 		goto out_close;
-	*rec_of(eng, id) = (struct seg_rec){ 0 };
+	shm_pool_limit(&s, uid_family_chunks(acct));
+	*rec_of(eng, id) = (struct seg_rec){ .uid = acct->uid };
 	shm_espan_init(&rec_of(eng, id)->span);
+	uid_family_open(eng, id, acct);
 	r = seg_pools(eng, id);
 	if (r)
 		goto out_unmap;
@@ -103,6 +109,7 @@ out_pools:
 	for (uint32_t i = 0; i < eng->workers; i++)
 		shm_epool_fini(&eng->w[i]->st.epools[id]);
 out_unmap:
+	uid_family_gone(eng, id);
 	shm_seg_unmap(&s);
 out_close:
 	close(ro);
@@ -136,6 +143,7 @@ static void seg_gone(struct engine *eng, void *arg)
 
 	for (uint32_t i = 0; i < eng->workers; i++)
 		shm_epool_fini(&eng->w[i]->st.epools[e->seg]);
+	uid_family_gone(eng, e->seg);
 	munmap(eng->mbox_fd[e->seg], SEG_MBOX_SIZE);
 	eng->mbox_fd[e->seg] = NULL;
 	shm_seg_unmap(s);

@@ -290,17 +290,24 @@ static void rename_proc(struct engine *eng, const struct session *s, const char 
 	p->comm[sizeof(p->comm) - 1] = '\0';
 }
 
+/* A process of its family's uid, until retire(). */
+void session_count(struct engine *eng, struct session *s)
+{
+	s->acct = eng->ctl->seg[s->seg].acct;
+	s->acct->procs++;
+}
+
 static int attach(struct engine *eng, struct grant *g, struct conn *cn, const char *comm)
 {
 	struct session *s = g->ses;
 	struct app_proc who = { .pid = cn->cred.pid, .uid = cn->cred.uid, .gid = cn->cred.gid,
-				.low_ports = cn->cred.uid == 0, .fd_key = s->key,
-				.conn_key = cn->key };
-	int r = seg_open(eng, &s->seg, &g->ro_fd);
+				.fd_key = s->key, .conn_key = cn->key };
+	int r = seg_open(eng, cn->acct, &s->seg, &g->ro_fd);
 
 	if (r)
 		return r;
 	eng->ctl->seg[s->seg].sessions++;
+	session_count(eng, s);
 	who.seg = s->seg;
 	r = app_attach(&eng->w[0]->st, s->seg, &who, &s->proc);
 	if (!r)
@@ -316,6 +323,7 @@ void session_hello(struct engine *eng, uint32_t idx, const struct sd_ctl_hello *
 {
 	struct conn *cn = &eng->ctl->conn[idx];
 	struct grant *g;
+	char text[80];
 	int r;
 
 	if (cn->ses && cn->adopted) {	/* it was never told of that one */
@@ -327,6 +335,11 @@ void session_hello(struct engine *eng, uint32_t idx, const struct sd_ctl_hello *
 	if (cn->ses || h->major != SD_ABI_MAJOR || h->flags) {
 		conn_refuse(eng, idx, -EPROTO, cn->ses ? "attached already" :
 			    "the program's libstackd does not fit this stackd");
+		return;
+	}
+	r = uid_admit(eng, cn, text, sizeof(text));
+	if (r) {
+		conn_refuse(eng, idx, r, text);
 		return;
 	}
 	g = grant_new(eng, idx, CTL_HELLO_R);
@@ -376,6 +389,7 @@ static int make_child(struct engine *eng, struct grant *g, const struct conn *pa
 	g->waits += (uint32_t)r;
 	s->seg = ps->seg;
 	eng->ctl->seg[s->seg].sessions++;
+	session_count(eng, s);
 	cred.proc = s->proc;
 	p = arena_at(&eng->arena, AR_PROC, s->proc);
 	p->fd_key = s->key;
@@ -413,7 +427,13 @@ static void new_member(struct engine *eng, uint32_t idx, uint32_t type, const ch
 
 void session_fork(struct engine *eng, uint32_t idx)
 {
-	new_member(eng, idx, CTL_FORK_R, NULL);
+	const struct session *s = eng->ctl->conn[idx].ses;
+	int r = s ? uid_fork_room(s->acct) : 0;
+
+	if (r)
+		conn_deny(eng, idx, r, "the uid has its processes on stackd already");
+	else
+		new_member(eng, idx, CTL_FORK_R, NULL);
 }
 
 void session_reattach(struct engine *eng, uint32_t idx, const struct sd_ctl_hello *h)
@@ -479,6 +499,8 @@ static void retire(struct engine *eng, void *arg)
 		close_fd(t->mbox_fd[i]);
 	sup_close_fds(s->doorbell, s->doorbells);
 	ctl_drop(eng, s->key);
+	if (s->acct)
+		s->acct->procs--;
 	free(s->mbox);
 	free(s);
 	free(t);

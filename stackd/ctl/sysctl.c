@@ -37,6 +37,7 @@ void ctl_sysctl_publish(struct engine *eng)
 	st_rlx(&eng->info->def_rcvbuf, s->tcp_rmem[1]);
 	st_rlx(&eng->info->max_sndbuf, s->wmem_max);
 	st_rlx(&eng->info->max_rcvbuf, s->rmem_max);
+	st_rlx(&eng->info->port_start, s->ip_unprivileged_port_start);
 }
 
 static json_t *value_of(struct engine *eng, const struct sysctl_def *d)
@@ -89,7 +90,7 @@ int show_sysctl(struct engine *eng, const struct sup_cred *who, const char *text
 	if (!strcmp(text, "-a"))
 		all(eng, top);
 	else
-		r = one(eng, text, who->uid == 0 || who->uid == geteuid(), top);
+		r = one(eng, text, who->uid == 0 || who->uid == eng->conf.uid, top);
 	*ret_text = r ? NULL : json_dumps(top, JSON_COMPACT);
 	json_decref(top);
 	return r ? r : *ret_text ? 0 : -ENOMEM;

@@ -39,6 +39,8 @@ static int take_conf(struct engine *eng, const struct sup_conf *c, const int *fd
 	eng->conf = c->conf;
 	eng->epoch = c->epoch;
 	eng->crashed = c->crashed;
+	eng->crashes = c->crashes;
+	eng->port_start = (uint16_t)c->port_start;
 	eng->workers = c->conf.workers;
 	eng->info_ro_fd = fds[1];
 	eng->info = mmap(NULL, SD_INFO_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fds[0], 0);
@@ -179,6 +181,8 @@ static void worker_life(struct worker *w)
 			engine_log("cannot install the seccomp filter: %s", strerror(-r));
 			st_rel(&eng->failed, (uint32_t)-r);
 		} else {
+			if (!eng->adopts)
+				w->st.sys->ip_unprivileged_port_start = eng->port_start;
 			ctl_sysctl_publish(eng);
 			ctl_ready(eng);
 		}

@@ -99,6 +99,8 @@ struct engine {
 	struct kept *kept;		/* until adopted or let go */
 	bool adopts;			/* arena and segments are an earlier engine's */
 	bool crashed;			/* and it died of itself, not by SIGKILL */
+	uint32_t crashes;		/* engines that did, of this daemon */
+	uint16_t port_start;		/* net.ipv4.ip_unprivileged_port_start */
 
 	struct shm_seg segs[STACK_MAX_SEGS];
 	/* Eventfd of each mailbox, per segment; -1 = none. Writer: worker 0, st_rel / ld_acq. */

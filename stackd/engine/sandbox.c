@@ -13,7 +13,9 @@
 #include <errno.h>
 #include <seccomp.h>
 #include <signal.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define OFF_LIST SCMP_ACT_LOG
@@ -49,8 +51,21 @@ int sandbox_seccomp(void)
 {
 	static const int allowed[] = {
 #define SYSCALL(name, why) SCMP_SYS(name),
+#define SYSCALL_ARG(name, nr, mask, value, why)
 #include "stackd/engine/syscalls.def"
 #undef SYSCALL
+#undef SYSCALL_ARG
+	};
+	static const struct {
+		int call;
+		struct scmp_arg_cmp arg;
+	} with_arg[] = {
+#define SYSCALL(name, why)
+#define SYSCALL_ARG(name, nr, mask, value, why) \
+		{ SCMP_SYS(name), { nr, SCMP_CMP_MASKED_EQ, mask, value } },
+#include "stackd/engine/syscalls.def"
+#undef SYSCALL
+#undef SYSCALL_ARG
 	};
 	scmp_filter_ctx ctx = seccomp_init(OFF_LIST);
 	int r;
@@ -62,6 +77,9 @@ int sandbox_seccomp(void)
 		r = seccomp_attr_set(ctx, SCMP_FLTATR_CTL_LOG, 1);
 	for (unsigned i = 0; !r && i < sizeof(allowed) / sizeof(allowed[0]); i++)
 		r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, allowed[i], 0);
+	for (unsigned i = 0; !r && i < sizeof(with_arg) / sizeof(with_arg[0]); i++)
+		r = seccomp_rule_add_array(ctx, SCMP_ACT_ALLOW, with_arg[i].call, 1,
+					   &with_arg[i].arg);
 	if (!r)
 		r = seccomp_load(ctx);
 	seccomp_release(ctx);

@@ -70,7 +70,8 @@ static void slot_bound(struct sd_slot_e *e, const struct sock_bound *b, uint32_t
 static int bind_checks(struct stack *st, struct sock_bound *b, const struct sock_cmd *c,
 		       const struct sd_slot_e *e)
 {
-	bool low = c->port && c->port < IPPORT_RESERVED && !c->cred.low_ports;
+	uint32_t start = ld_rlx(&st->sys->ip_unprivileged_port_start);
+	bool low = c->port && c->port < start && !c->cred.low_ports;
 	bool twice = e->flags & SD_E_BOUND || e->obj;
 	int err = bind_addr(st, b, &c->addr);
 
@@ -108,7 +109,7 @@ int sock_bind(struct stack *st, const struct sock_cmd *c, uint32_t *ret_bound)
 		e->laddr = any_of(b.family);	/* the name of an earlier connection goes, too */
 		return err;
 	}
-	idx = bound_alloc(st, &b);
+	idx = btab_room(st, &b) ? bound_alloc(st, &b) : 0;
 	if (!idx)
 		return -ENOBUFS;
 	slot_bound(e, &b, idx);
@@ -226,7 +227,7 @@ static int conn_commit(struct stack *st, const struct sock_bound *b, uint32_t *i
 		old = *r;
 		relink(st, *idx, b);
 	} else {
-		*idx = bound_alloc(st, b);
+		*idx = btab_room(st, b) ? bound_alloc(st, b) : 0;
 		if (!*idx)
 			return -ENOBUFS;
 	}

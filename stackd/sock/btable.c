@@ -36,14 +36,69 @@ struct sock_bound *bound_at(struct stack *st, uint32_t idx)
 	return b && b->state != SOCK_B_FREE ? b : NULL;
 }
 
+/* A hold that a program asked for is its uid's expense; a port that connect() chose is not: its
+ * connections are counted. NULL = nobody's. */
+static struct shm_left *ports_left(struct stack *st, const struct sock_bound *b)
+{
+	struct shm_budget *budget = st->epools[b->id.seg].budget;
+
+	return budget && b->t.lport && !b->autobound ? &budget->ports : NULL;
+}
+
+bool btab_room(struct stack *st, const struct sock_bound *b)
+{
+	struct shm_left *l = ports_left(st, b);
+
+	if (!l || l->left > 0)
+		return true;
+	add_sc(&l->refused, 1);
+	return false;
+}
+
+static void charge(struct stack *st, struct sock_bound *b)
+{
+	struct shm_left *l = ports_left(st, b);
+
+	if (!l)
+		return;
+	b->charged = 1;
+	l->left--;
+	st->sock->ports_used[b->id.seg]++;
+}
+
+static void discharge(struct stack *st, struct sock_bound *b)
+{
+	if (!b->charged)
+		return;
+	b->charged = 0;
+	st->epools[b->id.seg].budget->ports.left++;
+	st->sock->ports_used[b->id.seg]--;
+}
+
+/* What outlives its family (TIME_WAIT of a port that was bound) is nobody's expense. */
+void btab_seg_gone(struct stack *st, uint16_t seg)
+{
+	struct sock_bound *b;
+
+	for (uint32_t i = 1; st->sock->ports_used[seg] && i < st->sock->bounds.bump; i++) {
+		b = bound_at(st, i);
+		if (b && b->id.seg == seg && b->charged) {
+			discharge(st, b);
+			b->id = (struct sock_id){ 0 };
+		}
+	}
+}
+
 void btab_link(struct stack *st, uint32_t bound)
 {
 	struct sock_bound *b = bound_at(st, bound), *n;
 	uint32_t *head;
 
 	ASSERT(b);
+	b->charged = 0;			/* whatever it was a copy of */
 	if (!b->t.lport)
 		return;
+	charge(st, b);
 	head = chain(st, b->proto, b->autobound, b->t.lport);
 	n = bound_at(st, *head);
 	b->prev = 0;
@@ -61,6 +116,7 @@ void btab_unlink(struct stack *st, uint32_t bound)
 	ASSERT(b);
 	if (!b->t.lport)
 		return;
+	discharge(st, b);
 	n = bound_at(st, b->next);
 	p = bound_at(st, b->prev);
 	if (n)

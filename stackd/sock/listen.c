@@ -65,6 +65,7 @@ void sock_seg_gone(struct stack *st, uint16_t seg)
 {
 	memset(st->sock->rings_used[seg], 0, sizeof(st->sock->rings_used[seg]));
 	memset(st->sock->rings_dirty[seg], 0, sizeof(st->sock->rings_dirty[seg]));
+	btab_seg_gone(st, seg);
 }
 
 /* ---- worker 0: up ---- */

@@ -44,7 +44,7 @@ int sock_slot_accept(struct stack *st, const struct sock_listener *l, const stru
 {
 	struct shm_seg *seg = stack_seg(st, l->id.seg);
 	struct shm_epool *pool = &st->epools[l->id.seg];
-	uint32_t slot = seg ? shm_eslot_alloc(pool) : 0, gen;
+	uint32_t slot = seg && sock_slot_room(st, l->id.seg) ? shm_eslot_alloc(pool) : 0, gen;
 	const struct sd_slot_e *le = sock_slot_e(st, l->id);
 	struct sd_slot_e *e;
 
@@ -91,9 +91,32 @@ void sock_slot_free(struct stack *st, struct sock_id id)
 	sock_slot_count(st, id.seg, -1);
 }
 
+static struct shm_left *slots_left(const struct shm_epool *pool)
+{
+	return pool->budget ? &pool->budget->slots : NULL;
+}
+
+bool sock_slot_room(struct stack *st, uint16_t seg)
+{
+	struct shm_epool *pool = &st->epools[seg];
+
+	return shm_credit_room(slots_left(pool), &pool->slot_credit);
+}
+
 void sock_slot_count(struct stack *st, uint16_t seg, int32_t delta)
 {
+	struct shm_epool *pool = &st->epools[seg];
+
 	st->sock->slot_used[seg] += delta;
+	for (; delta > 0; delta--)
+		shm_credit_spend(slots_left(pool), &pool->slot_credit);
+	for (; delta < 0; delta++)
+		shm_credit_return(slots_left(pool), &pool->slot_credit);
+}
+
+uint32_t sock_ports_used(const struct stack *st, uint16_t seg)
+{
+	return st->sock->ports_used[seg];
 }
 
 int32_t sock_slot_used(struct stack *st, uint16_t seg)

@@ -27,7 +27,7 @@ struct sock_tuple {
 /* Credentials of the program that sent a command (kernel's word). */
 struct sock_cred {
 	uint32_t uid;
-	bool low_ports;			/* may bind below 1024 */
+	bool low_ports;			/* may bind below ip_unprivileged_port_start */
 };
 
 enum sock_bound_state { SOCK_B_FREE = 0, SOCK_B_BOUND, SOCK_B_LISTEN, SOCK_B_CONN,
@@ -44,6 +44,7 @@ struct sock_bound {
 	uint8_t autobound;		/* port chosen by connect(): other connects may share it */
 	uint8_t port_lock;		/* bind() named the port: it outlives a connection */
 	uint8_t addr_lock;		/* bind() named the address */
+	uint8_t charged;		/* to the budget of its uid */
 };
 
 /* Dying: replicas are going; the slot is freed (close) or bound again (shutdown) afterwards. */
@@ -130,7 +131,7 @@ const struct sock_ops *sock_find(struct stack *st, uint8_t type, uint8_t proto, 
 /* The whole of bind(): conflict rules, port 0, privileges, local address check; makes the AR_BOUND
  * record, fills slot_e.laddr/lport and SD_E_BOUND, sets slot_e.obj to OBJ(OBJ_BOUND, ...) when it
  * was 0. Return: 0 and the record, or -EADDRINUSE, -EADDRNOTAVAIL,
- * -EACCES, -EINVAL, -ENOBUFS. */
+ * -EACCES, -EINVAL, -ENOBUFS (also: the uid has all the ports that it may have). */
 int sock_bind(struct stack *st, const struct sock_cmd *c, uint32_t *ret_bound);
 /* Route, source address, port (autobind), 4-tuple uniqueness. @bound: existing record or 0.
  * *ret_worker: the worker that will get the replies. Return: 0 or connect()'s errno. */
@@ -212,7 +213,12 @@ struct sd_slot_p *sock_slot_p(struct stack *st, struct sock_id id);
 /* Slots of a segment that this worker put into service less those it freed; 0 in sum over the
  * workers: none is left. app counts what ATTACH puts into service. */
 void sock_slot_count(struct stack *st, uint16_t seg, int32_t delta);
+/* May the family have one more? Asked before sock_slot_count(+1); what the uid has is
+ * charged there. */
+bool sock_slot_room(struct stack *st, uint16_t seg);
 int32_t sock_slot_used(struct stack *st, uint16_t seg);
+/* Worker 0: ports that the segment's programs hold. */
+uint32_t sock_ports_used(const struct stack *st, uint16_t seg);
 /* Worker 0: the segment's memory is going away; its accept rings are fresh again. */
 void sock_seg_gone(struct stack *st, uint16_t seg);
 /* Set an asynchronous error (err, err_seq) and post ERR with @ev. */

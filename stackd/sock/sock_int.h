@@ -54,6 +54,9 @@ void btab_unlink(struct stack *st, uint32_t bound);
 bool btab_conflict(struct stack *st, const struct sock_bound *n, uint32_t self, bool any_port);
 /* A port that bind() asked for by number holds @port (connect() keeps off). */
 bool btab_explicit(struct stack *st, uint8_t proto, uint16_t port);
+/* May the uid whose family @b belongs to hold one more port? Refusals are counted. */
+bool btab_room(struct stack *st, const struct sock_bound *b);
+void btab_seg_gone(struct stack *st, uint16_t seg);
 struct sock_bound *bound_at(struct stack *st, uint32_t idx);	/* NULL when free or out of range */
 uint32_t bound_alloc(struct stack *st, const struct sock_bound *b);	/* linked; 0 = none left */
 void bound_free(struct stack *st, uint32_t idx);
@@ -134,6 +137,7 @@ struct sock_state {
 	uint64_t *bound_marks;			/* adoption: AR_BOUND records that somebody holds */
 	uint64_t (*rings_used)[SD_MAX_ACCEPTS / 64];	/* accept rings by segment: in use, */
 	uint64_t (*rings_dirty)[SD_MAX_ACCEPTS / 64];	/* ever used */
+	uint32_t ports_used[STACK_MAX_SEGS];	/* holds that a uid is charged for */
 	uint16_t perturb[SOCK_PERTURB];
 };
 #define SOCK_BHEADS_SIZE	((size_t)2 * 2 * 65536 * sizeof(uint32_t))

@@ -38,6 +38,10 @@ static const char help_text[] =
 "  --config FILE    the same settings, one a line: workers = 2, netdev = \"tap,...\"\n"
 "  --workers N      threads that process packets, 1 to 32 (default 1)\n"
 "  --user NAME      whom the engine runs as (default: " CONF_USER " when there is such a user)\n"
+"  --allow WHO,...  who may attach programs: all (default), users, @groups\n"
+"  --limit [USER:]KEY=N,...  what each uid may have: sockets, memory, ports, processes,\n"
+"                   connections; such as memory=2G,ports=none. Root has no limits unless\n"
+"                   given his own; may be repeated\n"
 "  --daemonize      go to the background when ready; log to RUN-DIR/stackd.log\n"
 "  --check          check settings and machine, then exit\n"
 "  --help, --version\n"
@@ -46,7 +50,9 @@ static const char help_text[] =
 
 /* What was given where, before it is checked. Strings are borrowed. */
 struct conf_raw {
-	const char *run_dir, *workers, *user, *netdev, *config;
+	const char *run_dir, *workers, *user, *netdev, *config, *allow;
+	const char *limit[2 * CONF_LIMITS];	/* of flags; then of the file */
+	unsigned limit_cnt, limit_file;		/* in all; where those of the file begin */
 	bool daemonize, check;
 };
 
@@ -118,6 +124,37 @@ static int set_netdev(const char *v, struct conf *c)
 	return 0;
 }
 
+static int set_access(const struct conf_raw *raw, struct conf_access *a)
+{
+	char err[CONF_ERR];
+
+	conf_access_init(a);
+	if (raw->allow && conf_parse_allow(raw->allow, a, err)) {
+		complain("--allow %s: %s", raw->allow, err);
+		return -EINVAL;
+	}
+	for (unsigned i = 0; i < raw->limit_cnt; i++) {
+		/* the file's first: flags win */
+		unsigned k = (raw->limit_file + i) % raw->limit_cnt;
+
+		if (conf_parse_limit(raw->limit[k], a, err)) {
+			complain("--limit %s: %s", raw->limit[k], err);
+			return -EINVAL;
+		}
+	}
+	return 0;
+}
+
+static int add_limit(struct conf_raw *raw, const char *v)
+{
+	if (raw->limit_cnt == sizeof(raw->limit) / sizeof(raw->limit[0])) {
+		complain("--limit %s: too many of them", v);
+		return -EINVAL;
+	}
+	raw->limit[raw->limit_cnt++] = v;
+	return 0;
+}
+
 /* Everything with its default, checked. */
 static int apply(const struct conf_raw *raw, struct conf *c)
 {
@@ -126,7 +163,8 @@ static int apply(const struct conf_raw *raw, struct conf *c)
 	c->daemonize = raw->daemonize;
 	c->check = raw->check;
 	if (set_run_dir(raw->run_dir ? raw->run_dir : env && *env ? env : CONF_RUN_DIR, c) ||
-	    set_workers(raw->workers ? raw->workers : "1", c) || set_user(raw->user, c))
+	    set_workers(raw->workers ? raw->workers : "1", c) || set_user(raw->user, c) ||
+	    set_access(raw, &c->access))
 		return -EINVAL;
 	if (!raw->netdev) {
 		complain("no device: give --netdev, such as "
@@ -179,6 +217,7 @@ static int read_file(struct conf_raw *raw, cfg_t **ret_cfg)
 	static cfg_opt_t keys[] = {
 		CFG_STR("run-dir", NULL, CFGF_NODEFAULT), CFG_STR("workers", NULL, CFGF_NODEFAULT),
 		CFG_STR("user", NULL, CFGF_NODEFAULT), CFG_STR("netdev", NULL, CFGF_NODEFAULT),
+		CFG_STR("allow", NULL, CFGF_NODEFAULT), CFG_STR_LIST("limit", NULL, CFGF_NODEFAULT),
 		CFG_BOOL("daemonize", cfg_false, CFGF_NONE), CFG_END()
 	};
 	char *text = load(raw->config);
@@ -203,12 +242,17 @@ static int read_file(struct conf_raw *raw, cfg_t **ret_cfg)
 	raw->user = raw->user ? raw->user : file_str(cfg, "user");
 	raw->netdev = raw->netdev ? raw->netdev : file_str(cfg, "netdev");
 	raw->daemonize = raw->daemonize || cfg_getbool(cfg, "daemonize");
+	raw->allow = raw->allow ? raw->allow : file_str(cfg, "allow");
 	*ret_cfg = cfg;
+	raw->limit_file = raw->limit_cnt;
+	for (unsigned i = 0; i < cfg_size(cfg, "limit"); i++)
+		if (add_limit(raw, cfg_getnstr(cfg, "limit", i)))
+			return -EINVAL;
 	return 0;
 }
 
-enum { OPT_RUN_DIR = 256, OPT_CONFIG, OPT_NETDEV, OPT_WORKERS, OPT_USER, OPT_DAEMONIZE, OPT_CHECK,
-       OPT_HELP, OPT_VERSION };
+enum { OPT_RUN_DIR = 256, OPT_CONFIG, OPT_NETDEV, OPT_WORKERS, OPT_USER, OPT_ALLOW, OPT_LIMIT,
+       OPT_DAEMONIZE, OPT_CHECK, OPT_HELP, OPT_VERSION };
 
 static const struct option flags[] = {
 	{ "run-dir", required_argument, NULL, OPT_RUN_DIR },
@@ -216,6 +260,8 @@ static const struct option flags[] = {
 	{ "netdev", required_argument, NULL, OPT_NETDEV },
 	{ "workers", required_argument, NULL, OPT_WORKERS },
 	{ "user", required_argument, NULL, OPT_USER },
+	{ "allow", required_argument, NULL, OPT_ALLOW },
+	{ "limit", required_argument, NULL, OPT_LIMIT },
 	{ "daemonize", no_argument, NULL, OPT_DAEMONIZE },
 	{ "check", no_argument, NULL, OPT_CHECK },
 	{ "help", no_argument, NULL, OPT_HELP },
@@ -234,6 +280,11 @@ static enum conf_next read_flags(int argc, char **argv, struct conf_raw *raw)
 		case OPT_CONFIG: raw->config = optarg; break;
 		case OPT_WORKERS: raw->workers = optarg; break;
 		case OPT_USER: raw->user = optarg; break;
+		case OPT_ALLOW: raw->allow = optarg; break;
+		case OPT_LIMIT:
+			if (add_limit(raw, optarg))
+				return CONF_EXIT_BAD;
+			break;
 		case OPT_DAEMONIZE: raw->daemonize = true; break;
 		case OPT_CHECK: raw->check = true; break;
 		case OPT_NETDEV:
@@ -265,9 +316,7 @@ enum conf_next conf_parse(int argc, char **argv, struct conf *ret)
 
 	if (next != CONF_RUN)
 		return next;
-	if (raw.config && read_file(&raw, &cfg))
-		return CONF_EXIT_BAD;
-	if (apply(&raw, &c))
+	if ((raw.config && read_file(&raw, &cfg)) || apply(&raw, &c))
 		next = CONF_EXIT_BAD;
 	else
 		*ret = c;

@@ -6,6 +6,8 @@
 #ifndef SUPERVISOR_CONF_H
 #define SUPERVISOR_CONF_H
 
+#include <stdbool.h>
+
 #include "stackd/abi.h"
 
 #define CONF_ROUTES	16
@@ -35,12 +37,31 @@ struct conf_netdev {
 	char impair[128];		/* as impair_nic_wrap() wants it, "" = none */
 };
 
+/* What the programs of one uid may have; 0 = as much as there is. */
+struct conf_limits {
+	uint64_t sockets, memory, ports, processes, connections;	/* memory: bytes */
+};
+struct conf_uid_limits {
+	uint32_t uid;
+	struct conf_limits l;
+};
+
+#define CONF_ALLOW	32u
+#define CONF_LIMITS	32u
+struct conf_access {			/* see access.c */
+	uint32_t allow_all, user_cnt, group_cnt, limit_cnt;
+	uint32_t users[CONF_ALLOW], groups[CONF_ALLOW];
+	struct conf_limits others;	/* of who has none of his own; not of root */
+	struct conf_uid_limits limit[CONF_LIMITS];
+};
+
 struct conf {
 	char run_dir[92];		/* with the socket's name it fits sun_path */
 	uint32_t workers;
 	uint32_t uid, gid;		/* of the engine */
 	uint8_t has_netdev, daemonize, check, rsv;
 	struct conf_netdev netdev;
+	struct conf_access access;
 };
 
 #define CONF_ERR 160
@@ -49,6 +70,17 @@ struct conf {
 int conf_parse_netdev(const char *spec, struct conf_netdev *ret, char err[CONF_ERR]);
 /* "a.b.c.d" or "a.b.c.d/len"; ret_plen NULL forbids a length, a missing one is 32. */
 int conf_parse_prefix(const char *text, struct sd_addr *ret, uint8_t *ret_plen);
+
+/* Everybody may, root without limits, others with the default ones. */
+void conf_access_init(struct conf_access *ret);
+/* One --allow or --limit argument, added to or put over what is there. Return: 0, or -EINVAL and
+ * one line in @err. */
+int conf_parse_allow(const char *list, struct conf_access *ret, char err[CONF_ERR]);
+int conf_parse_limit(const char *spec, struct conf_access *ret, char err[CONF_ERR]);
+/* May a process of this user, with these groups (supplementary ones as well), attach? */
+bool conf_allows(const struct conf_access *a, uint32_t uid, const uint32_t *gids, unsigned gid_cnt);
+/* Valid as long as @a. */
+const struct conf_limits *conf_limits_of(const struct conf_access *a, uint32_t uid);
 
 enum conf_next { CONF_RUN, CONF_EXIT_OK, CONF_EXIT_BAD };
 /* Command line and file. Prints help, version or the error itself. */

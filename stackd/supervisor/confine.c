@@ -2,7 +2,8 @@
 /* supervisor/confine.c - what the supervisor may still do once it is up
  * Capabilities: SETUID and SETGID to start engines as their user, SETPCAP to empty their bounding
  * set, KILL to end one that hangs, DAC_READ_SEARCH to reopen read-only a memfd that belongs to the
- * engine, IPC_LOCK for engines that pin packet buffers for a device.
+ * engine, SYS_PTRACE to see the user namespace of a process that binds a low port (judge.c),
+ * IPC_LOCK for engines that pin packet buffers for a device.
  * seccomp: engines are forked from here and inherit the filter, so it cannot be the short list of
  * the supervisor's own calls; it refuses what neither of them ever needs and what an attacker would
  * want most (modules, mounts, tracing, BPF, keys, new namespaces). The engine adds its own
@@ -44,7 +45,7 @@ void confine_raise_limits(void)
 int confine_caps(bool pins)
 {
 	static const unsigned kept[] = { CAP_SETUID, CAP_SETGID, CAP_SETPCAP, CAP_KILL,
-					 CAP_DAC_READ_SEARCH };
+					 CAP_DAC_READ_SEARCH, CAP_SYS_PTRACE };
 
 	if (capng_get_caps_process())
 		return -EPERM;

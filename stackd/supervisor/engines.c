@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* supervisor/engines.c - start an engine, serve its requests, end it
- * What an engine may ask is small: keep fds, give them back read-only, drop them. A message that is
- * not one of these ends the engine: it is not the program that was started here any more.
+ * What an engine may ask is small: keep fds, give them back read-only, drop them, and whether a
+ * process may bind a low port. A message that is not one of these ends the engine: it is not the
+ * program that was started here any more.
  */
 #include "stackd/supervisor/supervisor_int.h"
 
@@ -35,7 +36,8 @@ static int send_kept(void *arg, const struct store_ent *e)
 static int hand_over(struct supervisor *s)
 {
 	struct sup_conf c = { .h = { .type = SUP_CONF }, .conf = *s->conf, .epoch = s->epoch,
-			      .crashed = s->crashed };
+			      .crashed = s->crashed, .crashes = s->crashes,
+			      .port_start = judge_port_start() };
 	struct sup_dev_msg dev = { .h = { .type = SUP_DEV }, .grant = s->dev.grant };
 	struct sup_msg go = { .type = SUP_GO };
 	int info[2] = { s->info_fd, s->info_ro_fd };
@@ -124,12 +126,31 @@ static int reopen_read_only(int fd)
 	return ro < 0 ? -errno : ro;
 }
 
+/* Each message on a program's connection says who sent it. */
+static bool pass_creds(const int *fds, unsigned cnt)
+{
+	int one = 1;
+
+	return cnt == 1 && !setsockopt(fds[0], SOL_SOCKET, SO_PASSCRED, &one, sizeof(one));
+}
+
+static int low_port(struct supervisor *s, const struct sup_msg *m)
+{
+	struct sup_msg ans = { .type = SUP_LOW_R, .key = m->key };
+	struct sup_low low;
+
+	memcpy(&low, m->meta, sizeof(low));
+	ans.err = judge_low_port(low.pid, &low.start);
+	memcpy(ans.meta, &low, sizeof(low));
+	return send_msg(s, &ans, NULL, 0);
+}
+
 static int keep(struct supervisor *s, const struct sup_msg *m, const int *fds, unsigned cnt)
 {
 	struct sup_msg ans = { .type = SUP_KEPT_R, .key = m->key };
 	int ro = -1, r;
 
-	if (m->key & SUP_KEY_CONN)
+	if (m->key & SUP_KEY_CONN || (m->kind == KEEP_CONN && !pass_creds(fds, cnt)))
 		ans.err = -EINVAL;
 	else if (m->flags & SUP_F_READ_ONLY && cnt)
 		ans.err = (ro = reopen_read_only(fds[0])) < 0 ? ro : 0;
@@ -165,6 +186,8 @@ int engines_input(struct supervisor *s)
 	if (n == sizeof(m) && m.type == ENG_KEEP)
 		return keep(s, &m, fds, cnt);
 	sup_close_fds(fds, cnt);
+	if (n == sizeof(m) && m.type == ENG_LOW)
+		return low_port(s, &m);
 	if (n == sizeof(m) && m.type == ENG_DROP) {
 		drop(s, m.key);
 	} else if (n == sizeof(m) && m.type == ENG_READY) {
@@ -180,15 +203,13 @@ void engines_give_conn(struct supervisor *s, int fd)
 {
 	struct sup_msg m = { .type = SUP_CONN, .kind = KEEP_CONN,
 			     .key = SUP_KEY_CONN | ++s->next_conn };
-	struct ucred uc;
-	socklen_t len = sizeof(uc);
 	struct sup_cred cred;
 
-	if (s->conns >= SUP_CONNS_MAX || getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &uc, &len)) {
+	if (judge_conn(s, fd, &cred) ||
+	    s->conns >= SUP_CONNS_MAX - (cred.uid ? SUP_CONNS_ROOT : 0)) {
 		close(fd);
 		return;
 	}
-	cred = (struct sup_cred){ .pid = (uint32_t)uc.pid, .uid = uc.uid, .gid = uc.gid };
 	memcpy(m.meta, &cred, sizeof(cred));
 	if (store_put(&s->store, m.key, KEEP_CONN, m.meta, &fd, 1)) {
 		close(fd);

@@ -10,7 +10,7 @@
 
 union fd_space {
 	struct cmsghdr align;
-	char buf[CMSG_SPACE(SUP_BATCH_FDS * sizeof(int))];
+	char buf[CMSG_SPACE(SUP_BATCH_FDS * sizeof(int)) + CMSG_SPACE(sizeof(struct ucred))];
 };
 
 void sup_close_fds(const int *fds, unsigned cnt)
@@ -68,7 +68,25 @@ static unsigned take_fds(struct msghdr *mh, int *fds, unsigned max)
 	return cnt;
 }
 
+static uint32_t sender(struct msghdr *mh)
+{
+	struct ucred uc = { 0 };
+
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(mh); c; c = CMSG_NXTHDR(mh, c))
+		if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_CREDENTIALS)
+			memcpy(&uc, CMSG_DATA(c), sizeof(uc));
+	return (uint32_t)uc.pid;
+}
+
 int sup_recv(int sock, void *msg, size_t size, int *fds, unsigned max, unsigned *ret_cnt, int flags)
+{
+	uint32_t pid;
+
+	return sup_recv_from(sock, msg, size, fds, max, ret_cnt, flags, &pid);
+}
+
+int sup_recv_from(int sock, void *msg, size_t size, int *fds, unsigned max, unsigned *ret_cnt,
+		  int flags, uint32_t *ret_pid)
 {
 	struct iovec iov = { .iov_base = msg, .iov_len = size };
 	union fd_space space;
@@ -85,6 +103,7 @@ int sup_recv(int sock, void *msg, size_t size, int *fds, unsigned max, unsigned 
 	if (n < 0)
 		return -errno;
 	*ret_cnt = take_fds(&mh, fds, max);
+	*ret_pid = sender(&mh);
 	if (mh.msg_flags & MSG_TRUNC) {
 		sup_close_fds(fds, *ret_cnt);
 		*ret_cnt = 0;

@@ -7,7 +7,7 @@
  *             answered by ENG_READY
  * Later:      SUP_CONN(connection), SUP_STOP                     supervisor to engine
  *             ENG_KEEP(fds), answered by SUP_KEPT_R(read-only fd) in the order of the requests
- *             ENG_DROP                                           engine to supervisor
+ *             ENG_DROP; ENG_LOW, answered by SUP_LOW_R           engine to supervisor
  * Keys: the engine's are any number below SUP_KEY_CONN; the supervisor's own (accepted connections)
  * have that bit. A key may be kept several times (a process that gets more mailboxes): drop drops
  * all.
@@ -34,6 +34,9 @@ enum sup_type {
 	ENG_READY,			/* packets are processed, programs may come */
 	ENG_KEEP,			/* keep these fds under key; meta is for the next engine */
 	ENG_DROP,			/* forget key and close its fds */
+	/* may this process bind low ports? meta: struct sup_low; answered by SUP_LOW_R */
+	ENG_LOW,
+	SUP_LOW_R,			/* key as asked; err; meta: struct sup_low with its start */
 };
 
 /* What an entry is, for the engine that adopts it. */
@@ -59,6 +62,13 @@ struct sup_msg {
 struct sup_cred {			/* the kernel's word about who connected */
 	uint32_t pid, uid, gid;
 	uint32_t proc;			/* connection of a forked child: its record, else 0 */
+	uint32_t flags;			/* SUP_C_* */
+};
+#define SUP_C_ADMITTED	(1u << 0)	/* --allow names him */
+
+struct sup_low {
+	uint32_t pid, rsv;
+	uint64_t start;			/* when the process was started: with pid, which it is */
 };
 
 struct keep_seg {
@@ -78,6 +88,8 @@ struct sup_conf {
 	struct conf conf;
 	uint64_t epoch;			/* counts engine starts, 1.. */
 	uint32_t crashed;		/* the one before died of itself: not by SIGKILL */
+	uint32_t crashes;		/* how many did since the daemon was started */
+	uint32_t port_start;		/* net.ipv4.ip_unprivileged_port_start */
 };
 
 struct sup_dev_msg {
@@ -94,6 +106,9 @@ int sup_send(int sock, const void *msg, size_t len, const int *fds, unsigned cnt
  */
 int sup_recv(int sock, void *msg, size_t size, int *fds, unsigned max, unsigned *ret_cnt,
 	     int flags);
+/* The same; @ret_pid: the sender in this process's numbers, where SO_PASSCRED is set, else 0. */
+int sup_recv_from(int sock, void *msg, size_t size, int *fds, unsigned max, unsigned *ret_cnt,
+		  int flags, uint32_t *ret_pid);
 void sup_close_fds(const int *fds, unsigned cnt);
 
 #endif

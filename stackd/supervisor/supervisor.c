@@ -130,9 +130,10 @@ static void engine_gone(struct supervisor *s, int status)
 		close(s->chan);
 	s->chan = -1;
 	s->engine = 0;
-	s->crashed = !killed;
 	if (s->stopping)
 		return;
+	s->crashed = !killed;
+	s->crashes += s->crashed;
 	if (WIFSIGNALED(status))
 		sup_log("engine died: signal %d (%s)", WTERMSIG(status),
 			strsignal(WTERMSIG(status)));

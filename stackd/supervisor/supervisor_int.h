@@ -9,7 +9,8 @@
 #include "stackd/supervisor/store.h"
 #include "stackd/supervisor/supervisor.h"
 
-#define SUP_CONNS_MAX	4096u		/* control connections at once */
+#define SUP_CONNS_MAX	4096u		/* control connections at once, */
+#define SUP_CONNS_ROOT	256u		/* of which the last ones are root's */
 
 /* One line on stderr: "stackd: ...". */
 #define sup_log(...) \
@@ -44,6 +45,7 @@ struct supervisor {
 	uint64_t start_at_ms;		/* when to start the next one, 0 = not waiting */
 	uint32_t failures;		/* starts that did not last */
 	bool crashed;			/* the last engine died of itself */
+	uint32_t crashes;		/* engines that did */
 };
 
 /* ---- rundir.c: run directory, lock, control socket. Each tells its own error. ---- */
@@ -68,6 +70,15 @@ void engines_kill(struct supervisor *s);
 int engines_input(struct supervisor *s);
 /* A new control connection goes to the engine. Takes @fd. */
 void engines_give_conn(struct supervisor *s, int fd);
+
+/* ---- judge.c ---- */
+/* Who is at the other end of @fd; from now on each of his messages says who sent it. Return: 0 or
+ * -errno. */
+int judge_conn(const struct supervisor *s, int fd, struct sup_cred *ret);
+/* net.ipv4.ip_unprivileged_port_start of this process's network namespace, as it is now. */
+uint16_t judge_port_start(void);
+/* Return: 0 and when it was started, or -EACCES. */
+int judge_low_port(uint32_t pid, uint64_t *ret_start);
 
 /* ---- daemonize.c ---- */
 /* Return: 0 in the daemon's process, or -errno; the caller's process does not return. */

@@ -36,6 +36,7 @@ static inline void ax_init(unsigned workers)
 	for (unsigned w = 0; w < workers; w++) {
 		cr_assert_eq(tcp_init(&sx.h->st[w]), 0);
 		cr_assert_eq(app_init(&sx.h->st[w]), 0);
+		sx.h->st[w].sys->ip_unprivileged_port_start = 0;	/* no port is privileged */
 	}
 	shm_pool_init(&sx.segs[SX_SEG]);
 }
@@ -81,7 +82,7 @@ static inline void ax_take(struct ax_prog *p, uint32_t rec)
 
 static inline struct ax_prog ax_attach(uint32_t uid)
 {
-	struct app_proc who = { .pid = 4711, .uid = uid, .low_ports = uid == 0, .comm = "prog" };
+	struct app_proc who = { .pid = 4711, .uid = uid, .comm = "prog" };
 	struct ax_prog p;
 	uint32_t rec;
 

@@ -34,18 +34,62 @@ Test(cmd, listen_and_connect_by_rings)
 	ax_fini();
 }
 
-Test(cmd, privilege_comes_from_the_kernels_word)
+/* A right to bind a low port holds for that port, once, for that process; being root gives none. */
+Test(cmd, low_ports_take_a_right_each_time)
 {
-	struct ax_prog p;
-	uint32_t s;
+	struct ax_prog p, c;
+	uint32_t s, t;
 
 	ax_init(1);
-	p = ax_attach(1000);
+	sx.h->st[0].sys->ip_unprivileged_port_start = 1024;
+	p = ax_attach(0);
 	s = ax_socket(&p, 3, SOCK_STREAM);
+	t = ax_socket(&p, 4, SOCK_STREAM);
 	cr_assert_eq(ax_rpc(&p, ax_cmd(s, SD_OP_BIND, 0, 80)), -EACCES);
-	cr_assert_eq(ax_rpc(&p, ax_cmd(s, SD_OP_BIND, 0, 8080)), 0);
+	app_proc_at(&sx.h->st[0], p.rec)->low_port = 80;
+	c = ax_fork(&p);
+	cr_assert_eq(ax_rpc(&c, ax_cmd(s, SD_OP_BIND, 0, 80)), -EACCES, "not inherited");
+	cr_assert_eq(ax_rpc(&p, ax_cmd(s, SD_OP_BIND, 0, 81)), -EACCES);
+	cr_assert_eq(ax_rpc(&p, ax_cmd(s, SD_OP_BIND, 0, 80)), 0);
+	cr_assert_eq(ax_rpc(&p, ax_cmd(t, SD_OP_BIND, SX_A, 80)), -EACCES, "used up");
+	cr_assert_eq(ax_rpc(&p, ax_cmd(t, SD_OP_BIND, 0, 8080)), 0);
+	ax_detach(&p);
+	ax_detach(&c);
+	ax_drain();
+	ax_fini();
+}
+
+/* A budget: what is beyond it is refused and is no crime; it is whole again at the end. */
+Test(cmd, budget)
+{
+	struct shm_budget b = { 0 };
+	struct ax_prog p;
+	uint32_t s[4];
+
+	ax_init(1);
+	shm_left_init(&b.slots, 3, 64);
+	shm_left_init(&b.chunks, 1000, 256);
+	shm_left_init(&b.ports, 2, 1);
+	sx.epools[0][SX_SEG].budget = &b;
+	p = ax_attach(1000);
+	for (int i = 0; i < 4; i++)
+		s[i] = ax_socket(&p, 3 + i, SOCK_STREAM);
+	ax_run();
+	cr_assert_eq(b.slots.left, 0);
+	cr_assert_eq(b.slots.refused, 1u);
+	cr_assert_eq(ax_rpc(&p, ax_cmd(s[3], SD_OP_BIND, SX_A, 8000)), -EBADF, "not in service");
+	cr_assert_eq(ax_rpc(&p, ax_cmd(s[0], SD_OP_BIND, SX_A, 8000)), 0);
+	cr_assert_eq(ax_rpc(&p, ax_cmd(s[0], SD_OP_LISTEN, 0, 0)), 0);
+	cr_assert_eq(ax_rpc(&p, ax_cmd(s[1], SD_OP_BIND, SX_A, 8001)), 0);
+	cr_assert_eq(ax_rpc(&p, ax_cmd(s[2], SD_OP_BIND, SX_A, 8002)), -ENOBUFS);
+	cr_assert_eq(b.ports.left, 0);
+	cr_assert_eq(sock_ports_used(&sx.h->st[0], SX_SEG), 2u);
 	ax_detach(&p);
 	ax_drain();
+	cr_assert_eq(b.ports.left, 2);
+	cr_assert_eq(ax_bad, 0u);
+	cr_assert_eq(b.slots.left + sx.epools[0][SX_SEG].slot_credit.have, 3);
+	sx.epools[0][SX_SEG].budget = NULL;
 	ax_fini();
 }
 

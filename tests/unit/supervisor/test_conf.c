@@ -2,6 +2,7 @@
 /* Settings: --netdev's grammar, flags, configuration file. */
 #include <criterion/criterion.h>
 #include <criterion/redirect.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -195,4 +196,65 @@ Test(file, unknown_key, .timeout = 10, .init = cr_redirect_stderr)
 	write_file(path, "netdev = \"" GOOD "\"\nworkerz = 4\n");
 	cr_assert_eq(PARSE(&c, "--config", path), CONF_EXIT_BAD);
 	unlink(path);
+}
+
+static void access_of(const char *allow, const char *limit, struct conf_access *a)
+{
+	char err[CONF_ERR] = "";
+
+	conf_access_init(a);
+	cr_assert_eq(allow ? conf_parse_allow(allow, a, err) : 0, 0, "%s", err);
+	cr_assert_eq(limit ? conf_parse_limit(limit, a, err) : 0, 0, "%s", err);
+}
+
+Test(access, who_may_attach, .timeout = 10)
+{
+	const uint32_t gids[2] = { 5, 77 };
+	struct conf_access a;
+
+	access_of(NULL, NULL, &a);
+	cr_assert(conf_allows(&a, 1234, NULL, 0), "everybody");
+	access_of("root,4711,@77", NULL, &a);
+	cr_assert(conf_allows(&a, 0, NULL, 0) && conf_allows(&a, 4711, NULL, 0));
+	cr_assert(conf_allows(&a, 1, gids, 2));
+	cr_assert_not(conf_allows(&a, 1, gids, 1));
+	cr_assert_not(conf_allows(&a, 77, NULL, 0), "a gid is no uid");
+}
+
+Test(access, limits, .timeout = 10)
+{
+	struct conf_access a;
+	char err[CONF_ERR];
+
+	access_of(NULL, "sockets=10k,memory=2G,ports=none", &a);
+	cr_assert_eq(conf_limits_of(&a, 1)->sockets, 10240u);
+	cr_assert_eq(conf_limits_of(&a, 1)->memory, 2ull << 30);
+	cr_assert_eq(conf_limits_of(&a, 1)->ports, 0u);
+	cr_assert_eq(conf_limits_of(&a, 1)->processes, 4096u, "the default");
+	cr_assert_eq(conf_limits_of(&a, 0)->sockets, 0u, "root has none");
+	cr_assert_eq(conf_parse_limit("root:sockets=5", &a, err), 0);
+	cr_assert_eq(conf_parse_limit("7:ports=3", &a, err), 0);
+	cr_assert_eq(conf_limits_of(&a, 0)->sockets, 5u);
+	cr_assert_eq(conf_limits_of(&a, 7)->ports, 3u);
+	cr_assert_eq(conf_limits_of(&a, 7)->sockets, 10240u, "as others for the rest");
+}
+
+Test(access, errors_name_the_part, .timeout = 10)
+{
+	static const char *const bad[][2] = {
+		{ "sockets", "no value" }, { "socks=1", "socks" }, { "sockets=0", "sockets=0" },
+		{ "sockets=1T", "1T" }, { "ports=-1", "-1" },
+		{ "nosuchuser:ports=1", "nosuchuser" }, { "sockets=1,,ports=2", "no value" },
+	};
+	struct conf_access a;
+	char err[CONF_ERR];
+
+	conf_access_init(&a);
+	for (unsigned i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		cr_assert_eq(conf_parse_limit(bad[i][0], &a, err), -EINVAL, "%s", bad[i][0]);
+		cr_expect(strstr(err, bad[i][1]), "%s: %s", bad[i][0], err);
+	}
+	cr_assert_eq(conf_parse_allow("all,nosuchuser", &a, err), -EINVAL);
+	cr_assert_eq(conf_parse_allow("@nosuchgroup", &a, err), -EINVAL);
+	cr_assert_eq(conf_parse_allow("", &a, err), -EINVAL);
 }
