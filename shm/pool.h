@@ -65,8 +65,8 @@ struct shm_epool {			/* one per worker and segment; caller's storage */
 	uint32_t chunk_cnt, slot_cnt;	/* on the stacks */
 	uint32_t chunk_used, slot_used;	/* out in the world */
 	uint32_t chunk_max, slot_max;	/* limits on *_used; init sets none */
-	/* Of the uid whose family it is; borrows, NULL = no limit. Chunks are charged here, slots by
-	 * who puts them into service. */
+	/* Of the uid whose family it is; borrows, NULL = no limit. Chunks are charged here, slots
+	 * by who puts them into service. */
 	struct shm_budget *budget;
 	struct shm_credit chunk_credit, slot_credit;
 };

@@ -45,7 +45,8 @@ unsigned app_take_wakes(struct stack *st, struct app_wake *wakes, unsigned max);
 
 /* ---- control path, worker 0's thread ---- */
 
-/* A new family: the segment is mapped already in st->segs[seg]. @who: pid, uid, gid, comm and fd_key are taken over; the rest is chosen here. Return: 0, -ENOSPC. */
+/* A new family: the segment is mapped already in st->segs[seg]. @who: pid, uid, gid, comm and
+ * fd_key are taken over; the rest is chosen here. Return: 0, -ENOSPC. */
 int app_attach(struct stack *st, uint16_t seg, const struct app_proc *who, uint32_t *ret_proc_rec);
 typedef void (*app_done_fn)(struct stack *st, void *arg);
 /* A child of @parent_rec: clones its open table. Return: 0; 1 = the table is large, @done is called
