@@ -160,9 +160,12 @@ static void bound_adopt(struct stack *st, uint32_t idx, struct sock_bound *b)
 {
 	idx_adopt(&st->sock->bounds, idx);
 	btab_link(st, idx);
-	if (b->state == SOCK_B_CONN && b->proto == IPPROTO_TCP &&
-	    etab_insert(st, &st->sock->conn, &b->t, OBJ(OBJ_BOUND, idx)))
+	if (b->state != SOCK_B_CONN || b->proto != IPPROTO_TCP)
+		return;
+	if (etab_insert(st, &st->sock->conn, &b->t, OBJ(OBJ_BOUND, idx)))
 		b->state = SOCK_B_BOUND;	/* BI1; two with one tuple are no connection */
+	else
+		dests_add(st, &b->t);
 }
 
 void sock_adopt_bounds(struct stack *st)

@@ -184,7 +184,8 @@ static void conn_undo(struct stack *st, uint32_t idx, struct sock_bound *b)
 {
 	if (b->state != SOCK_B_CONN || b->proto != IPPROTO_TCP)
 		return;
-	etab_remove(st, &st->sock->conn, &b->t, OBJ(OBJ_BOUND, idx));
+	if (etab_remove(st, &st->sock->conn, &b->t, OBJ(OBJ_BOUND, idx)))
+		dests_del(st, &b->t);
 	b->state = SOCK_B_BOUND;
 	b->t.raddr = (struct sd_addr){ 0 };
 	b->t.rport = 0;
@@ -231,9 +232,12 @@ static int conn_commit(struct stack *st, const struct sock_bound *b, uint32_t *i
 		if (!*idx)
 			return -ENOBUFS;
 	}
-	if (b->proto != IPPROTO_TCP || !etab_insert(st, &st->sock->conn, &b->t,
-						    OBJ(OBJ_BOUND, *idx)))
+	if (b->proto != IPPROTO_TCP)
 		return 0;
+	if (!etab_insert(st, &st->sock->conn, &b->t, OBJ(OBJ_BOUND, *idx))) {
+		dests_add(st, &b->t);
+		return 0;
+	}
 	if (r) {
 		relink(st, *idx, &old);
 	} else {

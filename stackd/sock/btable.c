@@ -152,8 +152,9 @@ void bound_free(struct stack *st, uint32_t idx)
 	struct sock_bound *b = bound_at(st, idx);
 
 	ASSERT(b);
-	if (b->state == SOCK_B_CONN && b->proto == IPPROTO_TCP)
-		etab_remove(st, &st->sock->conn, &b->t, OBJ(OBJ_BOUND, idx));
+	if (b->state == SOCK_B_CONN && b->proto == IPPROTO_TCP &&
+	    etab_remove(st, &st->sock->conn, &b->t, OBJ(OBJ_BOUND, idx)))
+		dests_del(st, &b->t);
 	btab_unlink(st, idx);
 	*b = (struct sock_bound){ 0 };
 	idx_free(&st->sock->bounds, idx);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* sock/ports.c - which local port a socket gets when the program does not say
- * Spec:    H3; RFC 6056 section 3.3.4 (double-hash selection); ip(7) ip_local_port_range
+ * Spec:    H3; RFC 6056 section 3.3.4 (double-hash selection); ip(7) ip_local_port_range,
+ *          ip_local_reserved_ports
  *
  * connect(): the search starts at an offset that is a keyed hash of source, destination and
  * destination port plus a counter that successful searches push on, so ports towards one peer
@@ -8,20 +9,69 @@
  * as Linux, which leaves the odd ones to bind(). A port is taken when the whole tuple is free and
  * no explicit bind() holds it. The first two rounds take only ports whose replies the device gives
  * to the wanted worker (one in `workers`); the last two take any: a connection on the wrong worker
- * works, only less well. bind(0): a random start, odd ports first, and no sharing at all.
+ * works, only less well. Ports in use towards the destination are passed over 64 at a time
+ * (dests.c), so the last free one costs little more than the first. bind(0): a random start, odd
+ * ports first, and no sharing at all.
  * Threads: worker 0
  */
+#include <stdlib.h>
+
 #include "stackd/core/rng.h"
 #include "stackd/core/siphash.h"
 #include "stackd/sock/sock_int.h"
 
-/* Number of ports searched, even so that parity survives the wrap. */
-static uint32_t range_len(const struct sysctl *s)
+struct range { uint32_t lo, len; };
+
+/* Ports searched, an even number so that parity survives the wrap. */
+static struct range range_of(const struct sysctl *s)
 {
 	uint32_t lo = ld_rlx(&s->ip_local_port_range[0]), hi = ld_rlx(&s->ip_local_port_range[1]);
 	uint32_t n = lo <= hi ? hi - lo + 1 : 1;
 
-	return n > 1 ? n & ~1u : 1;
+	return (struct range){ lo, n > 1 ? n & ~1u : 1 };
+}
+
+/* ---- net.ipv4.ip_local_reserved_ports ---- */
+
+static void reserve(struct sock_state *s, unsigned long a, unsigned long b)
+{
+	for (; a <= b && a < 65536; a++)
+		s->reserved[a / 64] |= 1ull << a % 64;
+}
+
+/* "8080,9000-9010": checked when it was set. */
+static void reserved_parse(struct sock_state *s)
+{
+	const char *p = s->reserved_text;
+	unsigned long a, b;
+	char *end;
+
+	memset(s->reserved, 0, sizeof(s->reserved));
+	while (*p) {
+		a = b = strtoul(p, &end, 10);
+		if (end == p)
+			return;
+		if (*end == '-')
+			b = strtoul(end + 1, &end, 10);
+		reserve(s, a, b);
+		p = *end ? end + 1 : end;
+	}
+}
+
+static void reserved_refresh(struct stack *st)
+{
+	struct sock_state *s = st->sock;
+
+	if (!strncmp(s->reserved_text, st->sys->ip_local_reserved_ports, sizeof(s->reserved_text)))
+		return;
+	memcpy(s->reserved_text, st->sys->ip_local_reserved_ports, sizeof(s->reserved_text));
+	s->reserved_text[sizeof(s->reserved_text) - 1] = 0;
+	reserved_parse(s);
+}
+
+static bool reserved(const struct sock_state *s, uint32_t port)
+{
+	return s->reserved[port / 64] >> port % 64 & 1;
 }
 
 uint16_t port_worker(struct stack *st, const struct sock_tuple *t)
@@ -33,62 +83,89 @@ uint16_t port_worker(struct stack *st, const struct sock_tuple *t)
 
 uint16_t port_for_bind(struct stack *st, struct sock_bound *n)
 {
-	const struct sysctl *s = st->sys;
-	uint32_t len = range_len(s), off = rng_below(st->rng_state, len) | (len > 1);
+	struct range r = range_of(st->sys);
+	uint32_t off = rng_below(st->rng_state, r.len) | (r.len > 1);
 
+	reserved_refresh(st);
 	for (unsigned parity = 0; parity < 2; parity++) {
-		for (uint32_t i = parity; i < len; i += 2) {
-			n->t.lport = (uint16_t)(s->ip_local_port_range[0] + (off + i) % len);
-			if (!btab_conflict(st, n, 0, true))
+		for (uint32_t i = parity; i < r.len; i += 2) {
+			n->t.lport = (uint16_t)(r.lo + (off + i) % r.len);
+			if (!reserved(st->sock, n->t.lport) && !btab_conflict(st, n, 0, true))
 				return n->t.lport;
 		}
 	}
 	return n->t.lport = 0;
 }
 
+/* ---- connect() ---- */
+
 static bool tuple_free(struct stack *st, const struct sock_tuple *t)
 {
-	return !btab_explicit(st, IPPROTO_TCP, t->lport) && !etab_find(st, &st->sock->conn, t);
+	return !reserved(st->sock, t->lport) && !btab_explicit(st, IPPROTO_TCP, t->lport) &&
+	       !etab_find(st, &st->sock->conn, t);
 }
 
-/* One round over the ports of one parity. */
-static uint16_t round_for(struct stack *st, struct sock_tuple *t, uint32_t off, unsigned parity,
-			  int wanted, uint32_t *ret_steps)
+/* The next port from @at up to @end (not included) that @used lacks, in steps of two. */
+static uint32_t skip_used(const uint64_t *used, uint32_t at, uint32_t end)
 {
-	const struct sysctl *s = st->sys;
-	uint32_t len = range_len(s);
+	uint64_t parity = at & 1 ? 0xaaaaaaaaaaaaaaaaull : 0x5555555555555555ull, w;
 
-	for (uint32_t i = parity; i < len; i += 2) {
-		t->lport = (uint16_t)(s->ip_local_port_range[0] + (off + i) % len);
-		if (wanted >= 0 && port_worker(st, t) != wanted)
-			continue;
-		if (tuple_free(st, t)) {
-			*ret_steps = i + 2;
-			return t->lport;
-		}
+	for (; used && at < end; at = (at & ~63u) + 64 + (at & 1)) {
+		w = ~used[at / 64] & parity & ~0ull << at % 64;
+		if (w)
+			return (at & ~63u) + (uint32_t)__builtin_ctzll(w);
 	}
-	return 0;
+	return at;
+}
+
+struct search {
+	struct sock_tuple t;
+	const uint64_t *used;		/* ports in use towards the destination; NULL: not known */
+	int wanted;			/* worker, -1 = any */
+};
+
+static bool search_part(struct stack *st, struct search *s, uint32_t at, uint32_t end)
+{
+	for (; (at = skip_used(s->used, at, end)) < end; at += 2) {
+		s->t.lport = (uint16_t)at;
+		if ((s->wanted < 0 || port_worker(st, &s->t) == s->wanted) && tuple_free(st, &s->t))
+			return true;
+	}
+	return false;
+}
+
+/* One round over the ports of one parity. Return: 0 = none. */
+static uint16_t round_for(struct stack *st, struct search *s, const struct range *r, uint32_t off,
+			  uint32_t *ret_steps)
+{
+	uint32_t from = r->lo + off, end = r->lo + r->len;
+
+	if (!search_part(st, s, from, end) && !search_part(st, s, r->lo + (off & 1), from))
+		return 0;
+	*ret_steps = (s->t.lport - from + r->len) % r->len + 2;
+	return s->t.lport;
 }
 
 uint16_t port_for_connect(struct stack *st, const struct sock_tuple *want, uint16_t wanted)
 {
-	struct sock_state *s = st->sock;
-	struct sock_tuple t = *want;
+	struct search s = { .t = *want };
+	struct range r = range_of(st->sys);
 	uint64_t h;
 	uint32_t off, steps = 0;
 	uint16_t *turn, port = 0;
 
-	t.lport = 0;
-	h = siphash24(st->boot_secret, &t, sizeof(t));
-	turn = &s->perturb[h >> 32 & (SOCK_PERTURB - 1)];
-	off = ((uint32_t)h + *turn) & ~1u;
-	off %= range_len(st->sys);
+	reserved_refresh(st);
+	s.t.lport = 0;
+	s.used = dests_used(st, &s.t);
+	h = siphash24(st->boot_secret, &s.t, sizeof(s.t));
+	turn = &st->sock->perturb[h >> 32 & (SOCK_PERTURB - 1)];
+	off = (((uint32_t)h + *turn) % r.len) & ~1u;
 	for (unsigned round = 0; round < 4 && !port; round++) {
-		bool steered = round < 2;
-
-		if (steered && st->workers == 1)
+		s.wanted = round < 2 ? wanted : -1;
+		if (round < 2 && st->workers == 1)
 			continue;
-		port = round_for(st, &t, off, round & 1, steered ? wanted : -1, &steps);
+		if (off + (round & 1) < r.len)
+			port = round_for(st, &s, &r, off + (round & 1), &steps);
 	}
 	*turn = (uint16_t)(*turn + steps);
 	return port;

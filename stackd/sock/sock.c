@@ -143,6 +143,8 @@ static int init_worker0(struct stack *st, struct sock_state *s)
 		err = idx_pool_init(&s->bounds, 0, st->arena->hdr->reg[AR_BOUND].cnt);
 	if (!err)
 		err = idx_pool_init(&s->listeners, 0, st->arena->hdr->reg[AR_LISTENER].cnt);
+	if (!err)
+		err = dests_init(s);
 	for (unsigned i = 0; i < SOCK_PERTURB; i++)
 		s->perturb[i] = (uint16_t)rng_u32(st->rng_state);
 	st->on_msg[SMSG_BOUND_PUT] = on_bound_put;
@@ -191,6 +193,7 @@ void sock_fini(struct stack *st)
 	sock_unmap(s->rings_dirty, SOCK_RINGS_SIZE);
 	sock_unmap(s->kept, SOCK_KEPT_SIZE);
 	kids_fini(s);
+	dests_fini(s);
 	sock_unmap(s, sizeof(*s));
 	st->sock = NULL;
 }

@@ -74,6 +74,15 @@ struct sock_brood_key {			/* what accepted connections have in common; no paddin
 int kids_init(struct stack *st);
 void kids_fini(struct sock_state *s);
 
+/* ---- dests.c: worker 0 ---- */
+int dests_init(struct sock_state *s);
+void dests_fini(struct sock_state *s);
+/* A connection's tuple came to st->sock->conn, or goes. */
+void dests_add(struct stack *st, const struct sock_tuple *tuple);
+void dests_del(struct stack *st, const struct sock_tuple *tuple);
+/* Bitmap of local ports in use by tuples like @t (lport 0); NULL: none, or not known. */
+const uint64_t *dests_used(struct stack *st, const struct sock_tuple *t);
+
 /* ---- ports.c ---- */
 /* A free port for @n (bind to port 0). Return: 0 = none. */
 uint16_t port_for_bind(struct stack *st, struct sock_bound *n);
@@ -134,6 +143,12 @@ struct sock_state {
 	uint32_t *bheads;			/* [2 protocols][2 lists][65536] */
 	struct etab conn;			/* connections that hold an AR_BOUND, by tuple */
 	struct idx_pool bounds, listeners;
+	struct sock_dest *dests;		/* ports in use by destination: dests.c */
+	uint32_t *dest_heads;
+	uint64_t *dest_bits;
+	struct idx_pool dest_pool;
+	char reserved_text[512];		/* ip_local_reserved_ports, as last looked at */
+	uint64_t reserved[65536 / 64];
 	uint64_t *bound_marks;			/* adoption: AR_BOUND records that somebody holds */
 	uint64_t (*rings_used)[SD_MAX_ACCEPTS / 64];	/* accept rings by segment: in use, */
 	uint64_t (*rings_dirty)[SD_MAX_ACCEPTS / 64];	/* ever used */
