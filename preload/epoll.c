@@ -58,8 +58,9 @@ static int kern_check(struct ep_call *c, int max)
 	return epset_filter(c->s, c->ev, n > 0 ? (int)n : 0);
 }
 
-/* What there is now, without waiting. Return: events or -errno. */
-static int harvest(struct ep_call *c)
+/* What there is now, without waiting. The kernel is asked for its part when there is nothing else,
+ * unless the caller sleeps in it at once. Return: events or -errno. */
+static int harvest(struct ep_call *c, bool over)
 {
 	struct pl_epset *s = c->s;
 	int n = 0, r = epset_lock(s, c->tag);
@@ -70,7 +71,7 @@ static int harvest(struct ep_call *c)
 	if (kern_due(s))
 		n = kern_check(c, c->max - c->max / 2);
 	n = epset_collect(s, c->ev, n, c->max);
-	if (!n && s->kern_cnt && s->calls)
+	if (!n && s->kern_cnt && s->calls && (over || !pl_spin_hinders()))
 		n = kern_check(c, c->max);
 	epset_pass_on(s);
 	epset_unlock(s);
@@ -179,7 +180,7 @@ static bool spin(struct ep_call *c)
 static int ep_wait(struct ep_call *c)
 {
 	bool over = c->timeout_ns == TIMEOUT_NONE;
-	int n = harvest(c);
+	int n = harvest(c, over);
 
 	if (!n)
 		pl_settle();

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* engine/idle.h - what a worker without work does: spin, nap, or sleep
  *
- * Spinning saves the wake-up, which is dear when it comes from another core, and is worth about what
- * that costs (calib.c): its budget is doubled when work came during a spin, halved when not, tried
- * anew after short sleeps. It is wrong where somebody else wants the core:
+ * Spinning saves the wake-up, which is dear when it comes from another core, and is worth about
+ * what that costs (calib.c): its budget is doubled when work came during a spin, halved when not,
+ * tried anew after short sleeps. It is wrong where somebody else wants the core:
  *   same     a program that was just woken runs on this very core (its mailbox says so)
  *   crowded  more threads of this machine are runnable than it has CPUs (crowd_poll(), told to
  *            programs in the info page)

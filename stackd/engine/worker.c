@@ -4,9 +4,9 @@
  * One loop: completions; a burst from the device; commands of programs; messages of other workers;
  * packets to ourselves; timers; then one flush each: TCP's output and ACKs, the transmit vector,
  * wake-ups of programs and of other workers.
- * While there is work it loops; after that it spins or naps for a while (idle.h), at most for
- * what a wake-up costs here (calib.c); then it says in the info page that it sleeps, looks once more for what came before
- * that could be seen, and waits in its ring.
+ * While there is work it loops; after that it spins or naps for a while (idle.h), at most for what
+ * a wake-up costs here (calib.c); then it says in the info page that it sleeps, looks once more for
+ * what came before that could be seen, and waits in its ring.
  * Pairs:   xchg_sc(sleeping = 1) then ld_sc of dirty words and hand-off rings, with: program
  * or_sc(dirty)
  *          then ld_sc(sleeping); other worker st_rel(prod) then xchg_sc(sleeping = 0)
