@@ -22,7 +22,9 @@ static const char help_text[] =
 "       stackctl [--run-dir DIR] [--json] sysctl [-w] NAME[=VALUE] | -a\n"
 "       stackctl [--run-dir DIR] capture [-w FILE] [OPTION]... [FILTER]\n"
 "       stackctl [--run-dir DIR] nic claim|release PCI | reset\n"
-"Topics: sockets device netdev snmp softnet neigh route programs users workers drops\n";
+"       stackctl [--run-dir DIR] nic rss DEV tcp4|udp4|... sdfn | key HEX | indir QUEUE,...\n"
+"Topics: sockets device nic queues rss coalesce\n"
+"        netdev snmp softnet neigh route programs users workers drops\n";
 
 /* As sysctl(8) does. */
 static void print_settings(const json_t *top)
@@ -112,6 +114,15 @@ static int parse(int argc, char **argv, struct request *rq)
 	}
 	if (argc - i >= 2 && !strcmp(argv[i], "nic") && nic_is_local(argv[i + 1]))
 		return nic_main(argc - i - 1, argv + i + 1, rq->run_dir) + 1;
+	if (argc - i == 5 && !strcmp(argv[i], "nic") && !strcmp(argv[i + 1], "rss")) {
+		static char words[160];
+
+		snprintf(words, sizeof(words), "rss %s %s %s", argv[i + 2], argv[i + 3],
+			 argv[i + 4]);
+		rq->type = CTL_NIC;
+		rq->text = words;
+		return 0;
+	}
 	if (argc - i != 2)
 		return usage("expected a command and one word") + 1;
 	if (!strcmp(argv[i], "show"))

@@ -187,7 +187,9 @@ static void on_text(struct engine *eng, uint32_t idx, const struct sd_ctl_text *
 			    r == -EPERM ? "only root changes settings" :
 			    t->h.type == CTL_SHOW ? "unknown topic" :
 			    t->h.type == CTL_NIC ? r == -EOPNOTSUPP ?
-			    "this device cannot do that" : "unknown command" :
+			    "this device cannot do that" :
+			    r == -ENODEV ? "that is not the device's name" :
+			    "unknown command" :
 			    "unknown setting");
 }
 

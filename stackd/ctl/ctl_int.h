@@ -284,4 +284,11 @@ json_t *show_device(struct engine *eng, json_t *list);
 int nic_command(struct engine *eng, const struct sup_cred *who, const char *text,
 		char **ret_text);
 
+/* ---- rss.c ---- */
+/* `stackctl nic rss WORDS`. Return: 0, -EINVAL (words), -ENODEV (another device's name),
+ * -EOPNOTSUPP, or the device's -errno. */
+int rss_command(struct nic_dev *dev, const char *words);
+json_t *show_rss(struct engine *eng, json_t *list);
+json_t *show_coalesce(struct engine *eng, json_t *list);
+
 #endif

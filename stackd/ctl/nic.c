@@ -61,8 +61,15 @@ json_t *show_device(struct engine *eng, json_t *list)
 
 int nic_command(struct engine *eng, const struct sup_cred *who, const char *text, char **ret_text)
 {
+	int r;
+
 	if (who->uid != 0)
 		return -EPERM;
+	if (!strncmp(text, "rss ", 4)) {
+		r = rss_command(eng->dev, text + 4);
+		*ret_text = r ? NULL : strdup("{\"rss\":\"set\"}");
+		return r ? r : *ret_text ? 0 : -ENOMEM;
+	}
 	if (strcmp(text, "reset"))
 		return -ENOENT;
 	if (!eng->dev->ops->halt)

@@ -23,6 +23,10 @@ static const struct show_topic topics[] = {
 	{ .name = "snmp", .finish = show_snmp },
 	{ .name = "drops", .finish = show_drops },
 	{ .name = "device", .part = show_device_part, .finish = show_device },
+	{ .name = "nic", .part = show_device_part, .finish = show_device },
+	{ .name = "queues", .part = show_device_part },
+	{ .name = "rss", .finish = show_rss },
+	{ .name = "coalesce", .finish = show_coalesce },
 };
 
 struct show {

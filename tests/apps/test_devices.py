@@ -5,6 +5,7 @@
 All program tests on them: soak/test_devices.py; one of them: STK_DEV=packet tests/apps/test_NAME.py.
 """
 import os
+import subprocess
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
@@ -45,6 +46,21 @@ def softnet():
         s = d.show("softnet")["softnet"][0]
         stk.check(s["processed"] > 100 and s["time_squeeze"] > 0 and s["dropped"] == 0, f"{s}")
         r.stop()
+
+
+@stk.test()
+def without_rss():
+    """A device without RSS says so; its queues are shown."""
+    with stk.stackd(dev="packet", workers=2) as d:
+        ctl = [os.path.join(stk.PLAIN, "stackctl"), "--run-dir", d.run_dir]
+        key = ":".join(["6d"] * 40)
+        for words in (["udp4", "sdfn"], ["key", key]):
+            r = subprocess.run(ctl + ["nic", "rss", "eth1", *words], capture_output=True, text=True)
+            stk.check(r.returncode == 1 and "cannot do that" in r.stderr, f"{words}: {r.stderr}")
+        stk.check([q["queue"] for q in d.show("queues")["queues"]] == [0, 1], "queues")
+        stk.check(d.show("nic")["nic"][0]["driver"] == "packet", "driver")
+        for empty in ("rss", "coalesce"):
+            stk.check(d.show(empty)[empty] == [], empty)
 
 
 @stk.test(*DEVICES)

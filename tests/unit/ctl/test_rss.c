@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: MIT */
+/* tests/unit/ctl/test_rss.c - the words of `stackctl nic rss` */
+#include <criterion/criterion.h>
+#include <errno.h>
+
+#include "stackd/ctl/ctl_int.h"
+
+static struct nic_rss now;
+static unsigned sets;
+
+static int get(struct nic_dev *dev, struct nic_rss *ret)
+{
+	*ret = now;
+	return 0;
+}
+
+static int set(struct nic_dev *dev, const struct nic_rss *rss)
+{
+	now = *rss;
+	sets++;
+	return 0;
+}
+
+static const struct nic_dev_ops ops = { .rss_get = get, .rss_set = set };
+static struct nic_dev dev = { .ops = &ops, .grant = { .name = "eth0", .queues = 2 } };
+
+Test(rss, fields_key_and_table)
+{
+	char key[16 + 3 * NIC_RSS_KEY] = "eth0 key ";
+
+	now = (struct nic_rss){ .indir_len = 8 };
+	cr_assert_eq(rss_command(&dev, "eth0 udp4 sdfn"), 0);
+	cr_assert_eq(now.fields[NIC_FLOW_UDP4], 15);
+	cr_assert_eq(rss_command(&dev, "eth0 udp4 sd"), 0);
+	cr_assert_eq(now.fields[NIC_FLOW_UDP4], NIC_HASH_SRC | NIC_HASH_DST);
+	cr_assert_eq(rss_command(&dev, "eth0 tcp6 -"), 0);
+	cr_assert_eq(now.fields[NIC_FLOW_TCP6], 0);
+	cr_assert_eq(rss_command(&dev, "eth0 indir 0,1,1"), 0);
+	for (unsigned i = 0; i < 8; i++)
+		cr_assert_eq(now.indir[i], i % 3 != 0);
+	for (unsigned i = 0; i < NIC_RSS_KEY; i++)
+		sprintf(key + strlen(key), "%s%02x", i ? ":" : "", i * 6);
+	cr_assert_eq(rss_command(&dev, key), 0);
+	cr_assert_eq(now.key[39], 39 * 6);
+}
+
+Test(rss, wrong_words_change_nothing)
+{
+	static const char *const bad[] = {
+		"", "eth0", "eth0 udp4", "eth0 udp4 sdx", "eth0 udp5 sd", "eth0 indir 2",
+		"eth0 indir 0,", "eth0 indir 0;1", "eth0 key 00:11", "eth0 key zz", "eth0 udp4 sd x",
+	};
+
+	sets = 0;
+	for (unsigned i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+		cr_expect_eq(rss_command(&dev, bad[i]), -EINVAL, "%s", bad[i]);
+	cr_expect_eq(rss_command(&dev, "eth1 udp4 sdfn"), -ENODEV);
+	cr_expect_eq(sets, 0);
+}
