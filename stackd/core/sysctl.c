@@ -111,23 +111,6 @@ static int parse_numbers(const struct sysctl_def *d, const char *text, uint32_t 
 	}
 }
 
-/* One key: four groups of eight hexadecimal digits. */
-static const char *one_key(const char *p)
-{
-	for (unsigned i = 0; i < 35; i++, p++)
-		if (i % 9 == 8 ? *p != '-' : !isxdigit((unsigned char)*p))
-			return NULL;
-	return p;
-}
-
-static bool keys_ok(const char *p)
-{
-	p = one_key(p);
-	if (p && *p == ',')
-		p = one_key(p + 1);
-	return p && !*p;
-}
-
 static bool ports_ok(const char *p)
 {
 	unsigned long lo, hi;
@@ -153,8 +136,6 @@ static int set_text(struct sysctl *s, const struct sysctl_def *d, const char *te
 
 	if (ok && d->check == SYSCTL_IS_CC)
 		ok = is_cc && *text && is_cc(text);
-	else if (ok && d->check == SYSCTL_IS_KEYS)
-		ok = keys_ok(text);
 	else if (ok)
 		ok = ports_ok(text);
 	if (!ok)

@@ -26,7 +26,7 @@ struct sysctl {
 #undef STR
 };
 
-enum sysctl_check { SYSCTL_IS_NUM, SYSCTL_IS_CC, SYSCTL_IS_KEYS, SYSCTL_IS_PORTS };
+enum sysctl_check { SYSCTL_IS_NUM, SYSCTL_IS_CC, SYSCTL_IS_PORTS };
 
 struct sysctl_def {
 	const char *name, *unit, *doc;

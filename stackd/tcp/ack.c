@@ -43,10 +43,15 @@ static bool update_window(struct stack *st, struct tcb *tcb, const struct tcp_se
 	return true;
 }
 
-static bool space_wanted(const struct tcb *tcb, const struct sd_slot_p *sp)
+static bool space_wanted(struct stack *st, const struct tcb *tcb, const struct sd_slot_p *sp)
 {
 	uint64_t tail = ld_acq(&sp->tx_tail), used = tail - tcp_data_una(tcb);
+	uint32_t lowat = ld_rlx(&sp->opts.notsent_lowat);
 
+	if (!lowat)
+		lowat = ld_rlx(&st->sys->tcp_notsent_lowat);
+	if (pos_span(tcb->snd_nxt, tail) >= lowat)
+		return false;
 	return used <= tcb->tx_limit && (tcb->tx_limit - used) >= tcb->tx_limit / 3;
 }
 
@@ -74,7 +79,7 @@ void tcp_tx_space(struct stack *st, struct tcb *tcb, struct sd_slot_e *e)
 	xchg_sc(&e->tx_una, tcp_data_una(tcb));
 	if (!sp || tcb->flags & TF_ORPHAN || !(ld_sc(&sp->flags) & SD_P_NOSPACE))
 		return;
-	if (!space_wanted(tcb, sp))
+	if (!space_wanted(st, tcb, sp))
 		return;
 	and_sc(&sp->flags, ~SD_P_NOSPACE);
 	st->up->event(st, tcb->id, SD_EV_OUT);

@@ -115,8 +115,6 @@ static void settle_send(struct stack *st, struct tcb *tcb)
 	tcb->flags2 &= ~(T2_RACK_ADV | T2_RACK_DSACK | T2_RENEG);
 	tcb->tlp_out = tcb->undo_ok = 0;
 	tcb->app_limited = 0;
-	tcb->pace_us = 0;
-	tcb->dl[DL_PACE] = 0;
 	tcp_cc_switch(st, tcb, tcb->cc);
 	if (!txq_all_lost(st, tcb))
 		tcb->flags |= TF_RESET;
@@ -160,6 +158,7 @@ static bool adopt_one(struct stack *st, struct stack *home, uint32_t idx, struct
 		return false;
 	}
 	tcb->flags |= TF_HASHED;
+	st->tcp->orphans += !!(tcb->flags & TF_ORPHAN);
 	idx_adopt(&st->tcp->tcbs, idx);
 	if (embryo)
 		tcp_syn_queue_add(st, tcb, tcb->holder);

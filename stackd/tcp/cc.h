@@ -33,7 +33,6 @@ struct tcp_cc_sample {
 struct tcp_cc {
 	const char *name;		/* as TCP_CONGESTION knows it */
 	bool wants_ecn;			/* negotiates ECN whatever the sysctl says */
-	bool paced;			/* wants pacing */
 	void (*init)(struct stack *st, struct tcb *tcb);
 	void (*fini)(struct stack *st, struct tcb *tcb);		/* NULL: nothing to free */
 	uint32_t (*ssthresh)(struct stack *st, struct tcb *tcb);	/* after a loss */
@@ -60,6 +59,6 @@ uint32_t tcp_slow_start(struct tcb *tcb, uint32_t acked);	/* Return: what is lef
 void tcp_cong_avoid_ai(struct tcb *tcb, uint32_t w, uint32_t acked);
 void reno_cong_avoid(struct stack *st, struct tcb *tcb, uint32_t acked);
 uint32_t reno_undo_cwnd(struct tcb *tcb);
-extern const struct tcp_cc tcp_cc_reno, tcp_cc_cubic, tcp_cc_dctcp, tcp_cc_bbr;
+extern const struct tcp_cc tcp_cc_reno, tcp_cc_cubic, tcp_cc_dctcp;
 
 #endif

@@ -38,6 +38,13 @@ static void tell_slot(struct stack *st, struct sock_id id, uint32_t obj, uint32_
 	st->up->event(st, id, ev);
 }
 
+void tcp_orphan(struct stack *st, struct tcb *tcb)
+{
+	if (!(tcb->flags & TF_ORPHAN))
+		st->tcp->orphans++;
+	tcb->flags |= TF_ORPHAN;
+}
+
 /* Let go of slot, port and TCB. A port that bind() named stays the slot's, unless @tw: TIME_WAIT
  * takes it over. */
 static void dissolve(struct stack *st, struct tcb *tcb, uint32_t flags, int err, bool tw)
@@ -177,6 +184,14 @@ static bool close_resets(struct stack *st, struct tcb *tcb)
 	return false;
 }
 
+static bool too_many_orphans(struct stack *st)
+{
+	if (st->tcp->orphans <= ld_rlx(&st->sys->tcp_max_orphans) / st->workers)
+		return false;
+	snmp_inc(st, SNMP_TcpExt_TCPAbortOnMemory);
+	return true;
+}
+
 /* Before a reset by close(): send what write() would have put on the wire at once on Linux, as far
  * as the windows allow. The program may write and close before we look: its last answer must
  * not depend on when we do. */
@@ -189,7 +204,7 @@ static void last_words(struct stack *st, struct tcb *tcb)
 
 void tcp_close(struct stack *st, struct tcb *tcb)
 {
-	tcb->flags |= TF_ORPHAN;
+	tcp_orphan(st, tcb);
 	switch (tcb->state) {
 	case SD_ST_SYN_SENT:
 		tcp_abort(st, tcb, 0, false);
@@ -205,7 +220,7 @@ void tcp_close(struct stack *st, struct tcb *tcb)
 	default:
 		ASSERT(!"close in this state");
 	}
-	if (close_resets(st, tcb) || tcb->flags & TF_HOSTILE) {
+	if (close_resets(st, tcb) || tcb->flags & TF_HOSTILE || too_many_orphans(st)) {
 		last_words(st, tcb);
 		tcp_abort(st, tcb, 0, true);
 		return;

@@ -32,7 +32,7 @@ static void sync_mss(struct stack *st, struct tcb *tcb)
 	max = u32_min(max, tcb->mtu - TCP_HDRS);
 	if (tcb->maxseg)
 		max = u32_min(max, tcb->maxseg);
-	tcb->mss_max = (uint16_t)u32_max(max, TCP_MSS_MIN);
+	tcb->mss_max = (uint16_t)u32_max(max, ld_rlx(&st->sys->tcp_min_snd_mss));
 	tcb->mss = tcb->mss_max - (tcb->flags & TF_TS ? TCP_TS_LEN : 0);
 	e = tcb->id.slot ? sock_slot_e(st, tcb->id) : NULL;
 	if (e)
@@ -115,6 +115,16 @@ bool tcp_tx_pull(struct stack *st, struct tcb *tcb)
 	}
 	tcb->snd_tail = tail;
 	return true;
+}
+
+/* May this passive open agree on ECN? The active one asks only when told to. */
+bool tcp_ecn_wanted(struct stack *st, const struct tcb *tcb)
+{
+	uint32_t mode = ld_rlx(&st->sys->tcp_ecn);
+
+	if (tcp_cc_at(tcb->cc)->wants_ecn)
+		return true;
+	return tcb->flags & TF_PASSIVE ? mode != 0 : mode == 1;
 }
 
 /* ---- the handshake's outcome ---- */

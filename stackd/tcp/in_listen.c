@@ -2,7 +2,8 @@
 /* tcp/in_listen.c - SYNs for listeners, and the queue of connections that are not open yet
  * A SYN makes a TCB in SYN_RECV without a slot; the ACK that completes the handshake gives it one
  * (in_sync.c). Embryonic TCBs of a listener are linked so that they can go with it.
- * Spec:    RFC 9293 3.10.7.2; Linux's rules for full queues: drop the SYN, let the client try again
+ * Spec:    RFC 9293 3.10.7.2; Linux's rules for full queues: accept queue: drop the SYN, let the
+ *          client try again; SYN queue: a cookie (cookie.c); RFC 3168 6.1.1
  * Limits:  backlog embryonic and backlog + 1 unaccepted connections per listener and worker
  */
 #include <errno.h>
@@ -57,13 +58,27 @@ void tcp_listen_down(struct stack *st, uint32_t listener)
 
 /* ---- a SYN ---- */
 
-static bool queues_full(struct stack *st, uint32_t listener, const struct sock_listener *l)
+enum syn_fate { SYN_TAKE, SYN_COOKIE, SYN_DROP };
+
+/* The accept queue full: dropped, the client tries again. The SYN queue full: a cookie, or else
+ * dropped; without cookies the last quarter of tcp_max_syn_backlog is not filled by strangers. */
+static enum syn_fate fate(struct stack *st, uint32_t listener, const struct sock_listener *l)
 {
+	uint32_t mode = ld_rlx(&st->sys->tcp_syncookies), cnt = st->tcp->syn_cnt[listener];
+	uint32_t most = ld_rlx(&st->sys->tcp_max_syn_backlog);
+
 	if (sock_accept_len(st, listener) > l->backlog) {
 		snmp_inc(st, SNMP_TcpExt_ListenOverflows);
-		return true;
+		return SYN_DROP;
 	}
-	return st->tcp->syn_cnt[listener] >= u32_max(l->backlog, 1);
+	if (mode == 2)
+		return SYN_COOKIE;
+	if (cnt >= u32_max(l->backlog, 1)) {
+		snmp_inc(st, mode ? SNMP_TcpExt_TCPReqQFullDoCookies :
+				    SNMP_TcpExt_TCPReqQFullDrop);
+		return mode ? SYN_COOKIE : SYN_DROP;
+	}
+	return !mode && cnt >= most - most / 4 ? SYN_DROP : SYN_TAKE;
 }
 
 static void init_from_listener(struct stack *st, struct tcb *tcb, const struct sock_listener *l)
@@ -78,6 +93,79 @@ static void init_from_listener(struct stack *st, struct tcb *tcb, const struct s
 	}
 }
 
+/* A connection in SYN_RECV as the SYN wants it. Return: -errno when there is no way back. */
+static int set_up(struct stack *st, struct tcb *tcb, const struct sock_listener *l,
+		  const struct tcp_seg *seg)
+{
+	int err;
+
+	tcb->flags |= TF_PASSIVE;
+	init_from_listener(st, tcb, l);
+	err = tcp_route(st, tcb);
+	if (err)
+		return err;
+	tcb->ts_off = tcp_ts_offset(st, &tcb->t);
+	tcb->irs = seg->seq;
+	tcp_window_init(st, tcb);
+	tcp_negotiate(st, tcb, seg);
+	if (tcp_ecn_wanted(st, tcb) && (seg->flags & (TH_ECE | TH_CWR)) == (TH_ECE | TH_CWR))
+		tcb->flags2 |= T2_ECN;
+	return 0;
+}
+
+/* SYN+ACK without a connection: the record lives on the stack, its number is the cookie. */
+static enum tcp_verdict send_cookie(struct stack *st, const struct sock_listener *l,
+				    struct tcp_seg *seg, const struct sock_tuple *t)
+{
+	struct tcb tmp = { .t = *t, .ttl = 0, .rcv_mss = TCP_MSS_UNKNOWN };
+	struct tcp_seg s = *seg;
+
+	if (!s.o.has_ts || !ld_rlx(&st->sys->tcp_timestamps)) {
+		s.o.has_ws = s.o.sack_ok = false;	/* nowhere to remember them */
+		s.flags &= (uint8_t)~(TH_ECE | TH_CWR);
+	}
+	if (set_up(st, &tmp, l, &s))
+		return TCP_DROP;
+	tmp.iss = cookie_make(st, t, seg->seq, tmp.mss_peer);
+	tmp.state = SD_ST_SYN_RECV;
+	if (tmp.flags & TF_TS)
+		tmp.ts_off = cookie_ts(tcp_ms(st) + tmp.ts_off, &s.o, tmp.flags2 & T2_ECN) -
+			     tcp_ms(st);
+	tcp_send_syn(st, &tmp);
+	snmp_inc(st, SNMP_TcpExt_SyncookiesSent);
+	return TCP_DONE;
+}
+
+struct tcb *tcp_from_cookie(struct stack *st, uint32_t listener, const struct tcp_seg *seg,
+			    const struct sock_tuple *t)
+{
+	const struct sock_listener *l = arena_at(st->arena, AR_LISTENER, listener);
+	struct tcp_seg syn = { .seq = seg->seq - 1, .wnd = seg->wnd };
+	struct tcb *tcb;
+
+	if (!l || !cookie_check(st, t, syn.seq, seg->ack - 1, &syn.o.mss))
+		return NULL;
+	if (seg->o.has_ts) {
+		syn.o.has_ts = true;
+		syn.o.tsval = seg->o.tsval;
+		if (cookie_options(seg->o.tsecr, &syn.o))
+			syn.flags = TH_ECE | TH_CWR;
+	}
+	tcb = tcb_alloc(st, t);
+	if (!tcb)
+		return NULL;
+	if (set_up(st, tcb, l, &syn)) {
+		tcb_free(st, tcb);
+		return NULL;
+	}
+	tcb->iss = seg->ack - 1;
+	tcp_set_state(st, tcb, SD_ST_SYN_RECV);
+	tcp_syn_queue_add(st, tcb, listener);
+	tcp_rto_set(st, tcb, RTO_LOSS, tcb->rto_us);
+	snmp_inc(st, SNMP_TcpExt_SyncookiesRecv);
+	return tcb;
+}
+
 enum tcp_verdict tcp_in_listen(struct stack *st, uint32_t listener, struct tcp_seg *seg,
 			       const struct sock_tuple *t, uint32_t iss_hint)
 {
@@ -86,23 +174,23 @@ enum tcp_verdict tcp_in_listen(struct stack *st, uint32_t listener, struct tcp_s
 
 	ASSERT(l);
 	seg->why = DROP_TCP_BACKLOG;
-	if (queues_full(st, listener, l))
+	switch (fate(st, listener, l)) {
+	case SYN_DROP:
 		goto out_drop;
+	case SYN_COOKIE:
+		return send_cookie(st, l, seg, t);
+	default:
+		break;
+	}
 	seg->why = DROP_TCP_NO_MEM;
 	tcb = tcb_alloc(st, t);
 	if (!tcb)
 		goto out_drop;
-	tcb->flags |= TF_PASSIVE;
-	init_from_listener(st, tcb, l);
-	if (tcp_route(st, tcb)) {
+	if (set_up(st, tcb, l, seg)) {
 		tcb_free(st, tcb);
 		goto out_drop;
 	}
 	tcb->iss = iss_hint ? iss_hint : tcp_isn(st, t);
-	tcb->ts_off = tcp_ts_offset(st, t);
-	tcb->irs = seg->seq;
-	tcp_window_init(st, tcb);
-	tcp_negotiate(st, tcb, seg);
 	tcp_set_state(st, tcb, SD_ST_SYN_RECV);
 	tcp_syn_queue_add(st, tcb, listener);
 	tcp_send_syn(st, tcb);

@@ -94,6 +94,21 @@ static enum tcp_verdict step_syn(struct stack *st, struct tcb *tcb, struct tcp_s
 
 /* ---- fifth: ACK ---- */
 
+/* TCP_DEFER_ACCEPT: an ACK without data does not complete the handshake while SYN+ACKs are left to
+ * be sent; the last of them is answered like any other. */
+static bool deferred(struct stack *st, struct tcb *tcb, const struct sock_listener *l,
+		     const struct tcp_seg *seg)
+{
+	const struct sd_slot_p *sp = sock_slot_p(st, l->id);
+	uint8_t tries = sp ? ld_rlx(&sp->opts.defer_accept_s) : 0;
+
+	if (!tries || tcb->rtx_cnt >= tries || seg->len || seg->flags & TH_FIN)
+		return false;
+	tcb->probes = tries;		/* it is there: nothing is sent again until the last */
+	snmp_inc(st, SNMP_TcpExt_TCPDeferAcceptDrop);
+	return true;
+}
+
 /* The handshake of a passive open is complete: slot, accept queue. */
 static enum tcp_verdict accept_conn(struct stack *st, struct tcb *tcb, struct tcp_seg *seg)
 {
@@ -104,6 +119,8 @@ static enum tcp_verdict accept_conn(struct stack *st, struct tcb *tcb, struct tc
 
 	seg->why = DROP_TCP_BACKLOG;
 	ASSERT(l);
+	if (deferred(st, tcb, l, seg))
+		return TCP_DROP;
 	if (sock_accept_len(st, listener) > l->backlog)
 		goto out_overflow;
 	if (sock_slot_accept(st, l, &tcb->t, obj, &id))
@@ -114,7 +131,7 @@ static enum tcp_verdict accept_conn(struct stack *st, struct tcb *tcb, struct tc
 	tcp_established(st, tcb, seg);
 	if (sock_accept_push(st, listener, id)) {
 		snmp_inc(st, SNMP_TcpExt_ListenOverflows);
-		tcb->flags |= TF_ORPHAN;	/* nobody knows it yet: the slot goes with it */
+		tcp_orphan(st, tcb);	/* nobody knows it yet: the slot goes with it */
 		tcp_abort(st, tcb, ECONNABORTED, true);
 		return TCP_DROP;
 	}
@@ -123,6 +140,8 @@ static enum tcp_verdict accept_conn(struct stack *st, struct tcb *tcb, struct tc
 out_overflow:
 	snmp_inc(st, SNMP_TcpExt_ListenOverflows);
 	snmp_inc(st, SNMP_TcpExt_ListenDrops);
+	if (ld_rlx(&st->sys->tcp_abort_on_overflow))
+		tcp_abort(st, tcb, ECONNREFUSED, true);
 	return TCP_DROP;
 }
 

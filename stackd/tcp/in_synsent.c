@@ -45,6 +45,9 @@ static enum tcp_verdict step_syn(struct stack *st, struct tcb *tcb, struct tcp_s
 	tcb->irs = seg->seq - (uint32_t)tcb->rcv_nxt;
 	tcp_seg_place(tcb, seg);
 	tcp_negotiate(st, tcb, seg);
+	if (seg->flags & TH_ACK && tcb->flags2 & T2_ECN_ASKED &&
+	    (seg->flags & (TH_ECE | TH_CWR)) == TH_ECE)
+		tcb->flags2 |= T2_ECN;
 	if (seg->flags & TH_ACK) {
 		tcp_established(st, tcb, seg);
 		tcp_due(st, tcb, DUE_ACK | DUE_TX);

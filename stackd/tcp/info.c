@@ -46,8 +46,7 @@ static uint64_t pacing_rate(struct stack *st, const struct tcb *tcb)
 
 static void fill_rates(struct stack *st, const struct tcb *tcb, struct tcp_info *i)
 {
-	i->tcpi_pacing_rate = tcb->pace_ns_kb ? 1024000000000ull / tcb->pace_ns_kb :
-						pacing_rate(st, tcb);
+	i->tcpi_pacing_rate = pacing_rate(st, tcb);
 	i->tcpi_max_pacing_rate = UINT64_MAX;
 	if (tcb->rate_us)
 		i->tcpi_delivery_rate = (uint64_t)tcb->rate_delivered * tcb->mss * 1000000 /

@@ -79,6 +79,9 @@ static enum tcp_verdict to_tcb(struct stack *st, uint32_t idx, struct tcp_seg *s
 		return TCP_DROP;
 	}
 	tcp_seg_place(tcb, seg);
+	tcb->segs_in += seg->p->gso_segs > 1 ? seg->p->gso_segs : 1;
+	if (seg->len)
+		tcb->data_in += seg->p->gso_segs > 1 ? seg->p->gso_segs : 1;
 	v = on_seg[tcb->state](st, tcb, seg);
 	tcb = tcb_at(st, idx);
 	if (tcb)
@@ -91,10 +94,14 @@ static enum tcp_verdict to_listener(struct stack *st, struct tcp_seg *seg,
 				    const struct sock_tuple *t, uint32_t iss_hint)
 {
 	uint32_t l = sock_llookup(st, IP_PROTO_TCP, t);
+	struct tcb *tcb;
 
 	seg->why = l ? DROP_TCP_FLAGS : DROP_TCP_NO_SOCK;
 	if (seg->flags & TH_RST)
 		return TCP_DROP;
+	if (l && (seg->flags & (TH_ACK | TH_SYN)) == TH_ACK &&
+	    (tcb = tcp_from_cookie(st, l, seg, t)) != NULL)
+		return to_tcb(st, tcb_idx(st, tcb), seg);
 	if (!l || seg->flags & TH_ACK) {
 		tcp_reply_rst(st, seg, t);
 		return TCP_DROP;

@@ -161,27 +161,6 @@ static int send_one(struct stack *st, struct tcb *tcb, uint64_t n, bool fin)
 	return 0;
 }
 
-static bool paced_out(struct stack *st, struct tcb *tcb)
-{
-	if (!tcb->pace_ns_kb || tcb->pace_us <= st->now_us)
-		return false;
-	tcp_dl_set(st, tcb, DL_PACE, tcb->pace_us - st->now_us);
-	return true;
-}
-
-/* The next frame waits for as long as this one takes at the pacing rate; what a tick of the wheel
- * was late is made up for. */
-static void pace(struct stack *st, struct tcb *tcb, uint64_t bytes)
-{
-	uint64_t us = bytes * tcb->pace_ns_kb / (1024 * 1000);
-
-	if (!tcb->pace_ns_kb)
-		return;
-	if (tcb->pace_us + 1000 < st->now_us)
-		tcb->pace_us = st->now_us;
-	tcb->pace_us += us;
-}
-
 static void after_sending(struct stack *st, struct tcb *tcb, uint32_t sent)
 {
 	bool full = tcp_in_flight(tcb) >= tcb->cwnd;
@@ -207,7 +186,7 @@ static int send_new(struct stack *st, struct tcb *tcb)
 		start_of_flight(st, tcb);
 	while (something_new(tcb)) {
 		segs = quota(tcb);
-		if (!segs || paced_out(st, tcb))
+		if (!segs)
 			break;
 		n = plan(tcb, segs, &fin);
 		if (!n && !fin)
@@ -215,7 +194,6 @@ static int send_new(struct stack *st, struct tcb *tcb)
 		err = send_one(st, tcb, n, fin);
 		if (err)
 			break;
-		pace(st, tcb, n);
 	}
 	after_sending(st, tcb, tcb->packets_out - was);
 	return err;
@@ -250,7 +228,7 @@ static void set_persist(struct stack *st, struct tcb *tcb, int err)
 		tcp_dl_clear(tcb, DL_PERSIST);
 		return;
 	}
-	if (!tcb->dl[DL_PERSIST] && !tcb->dl[DL_PACE])
+	if (!tcb->dl[DL_PERSIST])
 		tcp_dl_set(st, tcb, DL_PERSIST, corked ? TCP_CORK_US : tcp_probe_wait_us(tcb));
 }
 

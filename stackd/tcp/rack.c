@@ -169,7 +169,7 @@ static bool send_probe(struct stack *st, struct tcb *tcb)
 		return false;
 	if (r->segs > 1 && !txq_split(st, tcb, r, (r->segs - 1u) * r->mss))
 		return false;
-	if (tcp_rtx_one(st, tcb, txr_at(st, tcb->txq_tail), 1))
+	if (tcp_rtx_one(st, tcb, txr_at(st, tcb->txq_tail), 1, true))
 		return false;
 	tcb->flags |= TF_TLP_RTX;
 	return true;

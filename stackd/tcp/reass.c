@@ -224,9 +224,17 @@ enum tcp_verdict tcp_step_data(struct stack *st, struct tcb *tcb, struct tcp_seg
 		seg->why = DROP_TCP_RCVBUF;
 		return TCP_DROP;
 	}
+	if (seg->flags & TH_CWR && tcb->flags2 & T2_ECN) {
+		tcb->flags2 &= ~T2_ECN_DEMAND;
+		tcp_due(st, tcb, DUE_ACK);
+	}
 	note_fin(tcb, seg);
-	if (pos_lt(tcb->rcv_nxt, seg->pos))
-		return seg->len ? data_ahead(st, tcb, seg) : TCP_NEXT;
+	if (pos_lt(tcb->rcv_nxt, seg->pos)) {
+		if (seg->len)
+			return data_ahead(st, tcb, seg);
+		tcp_send_ack(st, tcb);		/* a FIN with a hole before it: say so */
+		return TCP_NEXT;
+	}
 	if (pos_lt(tcb->rcv_nxt, seg->pos + seg->len)) {
 		if (pos_lt(seg->pos, tcb->rcv_nxt))
 			tcp_dsack_note(st, tcb, seg->pos, tcb->rcv_nxt);

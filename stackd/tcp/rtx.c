@@ -46,29 +46,33 @@ static int64_t sendable(const struct tcb *tcb, const struct tcp_txr *r, uint32_t
 	return (int64_t)len;
 }
 
-static void note_rtx(struct stack *st, struct tcb *tcb, struct tcp_txr *r)
+/* A tail probe repairs nothing that is known to be lost: it does not count as a retransmission in
+ * flight, nor towards undo. */
+static void note_rtx(struct stack *st, struct tcb *tcb, struct tcp_txr *r, bool probe)
 {
 	r->flags |= TXR_EVER;
+	txq_touch(st, tcb, r);
+	rate_on_sent(st, tcb, r);
+	tcb->retrans += r->segs;
+	tcb->bytes_retrans += r->len;
+	tcb->last_snd_ms = tcp_ms(st);
+	snmp_add(st, SNMP_Tcp_RetransSegs, r->segs);
+	if (probe)
+		return;
 	if (!(r->flags & TXR_RTX)) {
 		r->flags |= TXR_RTX;
 		tcb->retrans_out += r->segs;
 	}
-	txq_touch(st, tcb, r);
-	rate_on_sent(st, tcb, r);
 	if (!tcb->retrans_ms)
 		tcb->retrans_ms = u32_max(tcp_ms(st), 1);
 	if (tcb->undo_retrans < 0)
 		tcb->undo_retrans = 0;
 	tcb->undo_retrans += r->segs;
-	tcb->retrans += r->segs;
-	tcb->bytes_retrans += r->len;
-	tcb->last_snd_ms = tcp_ms(st);
-	snmp_add(st, SNMP_Tcp_RetransSegs, r->segs);
 	snmp_add(st, tcb->ca == CA_LOSS ? SNMP_TcpExt_TCPSlowStartRetrans :
 					  SNMP_TcpExt_TCPFastRetrans, r->segs);
 }
 
-int tcp_rtx_one(struct stack *st, struct tcb *tcb, struct tcp_txr *r, uint32_t segs)
+int tcp_rtx_one(struct stack *st, struct tcb *tcb, struct tcp_txr *r, uint32_t segs, bool probe)
 {
 	int64_t len = sendable(tcb, r, u32_max(segs, 1));
 	bool fin;
@@ -90,7 +94,7 @@ int tcp_rtx_one(struct stack *st, struct tcb *tcb, struct tcp_txr *r, uint32_t s
 		snmp_inc(st, SNMP_TcpExt_TCPRetransFail);
 		return err;
 	}
-	note_rtx(st, tcb, r);
+	note_rtx(st, tcb, r, probe);
 	return 0;
 }
 
@@ -112,7 +116,7 @@ int tcp_rtx_lost(struct stack *st, struct tcb *tcb)
 		tcb->rtx_hint = (uint32_t)(r - st->tcp->txr);
 		if (!(r->flags & TXR_LOST) || r->flags & (TXR_SACKED | TXR_RTX))
 			continue;
-		err = tcp_rtx_one(st, tcb, r, tcb->cwnd - out);
+		err = tcp_rtx_one(st, tcb, r, tcb->cwnd - out, false);
 		if (err)
 			break;
 		if (tcp_in_reduction(tcb))
@@ -247,7 +251,8 @@ static void on_syn_rto(struct stack *st, struct tcb *tcb)
 	tcb->rack_us = 0;		/* Karn */
 	tcb->retrans++;
 	tcp_route(st, tcb);
-	tcp_send_syn(st, tcb);
+	if (tcb->rtx_cnt >= tcb->probes)	/* else TCP_DEFER_ACCEPT: the peer has it */
+		tcp_send_syn(st, tcb);
 	if (!linear)
 		tcb->rto_us = (uint32_t)u64_min(2ull * tcb->rto_us,
 						ld_rlx(&st->sys->tcp_rto_max_ms) * 1000ull);
@@ -302,7 +307,7 @@ static void on_loss_timer(struct stack *st, struct tcb *tcb)
 	tcp_enter_loss(st, tcb);
 	if (!taken_back && tcb->rtx_cnt < 255)
 		tcb->rtx_cnt++;
-	switch (tcp_rtx_one(st, tcb, txr_at(st, tcb->txq_head), 1)) {
+	switch (tcp_rtx_one(st, tcb, txr_at(st, tcb->txq_head), 1, false)) {
 	case -ENOBUFS:
 		tcp_rto_set(st, tcb, RTO_LOSS, 500000);
 		return;

@@ -254,10 +254,17 @@ void tcp_dsack_note(struct stack *st, struct tcb *tcb, uint64_t lo, uint64_t hi)
 	tcb->flags |= TF_DSACK;
 }
 
+/* Does a range end where the FIN lies that came too early? */
+static bool fin_joins(const struct tcb *tcb, const struct tcp_ranges *r)
+{
+	return r && r->cnt && r->r[r->cnt - 1].hi == tcb->rcv_fin;
+}
+
 /* RFC 2018 4: the range that holds the segment that came last goes first, then others. */
 unsigned tcp_sack_blocks(struct stack *st, struct tcb *tcb, uint32_t (*blk)[2], unsigned max)
 {
 	const struct tcp_ranges *r = tcp_ranges_at(st, tcb->ooo);
+	bool fin = (tcb->flags & (TF_FIN_SEEN | TF_RCV_FIN)) == TF_FIN_SEEN;
 	unsigned n = 0, i;
 
 	if (!(tcb->flags & TF_SACK))
@@ -267,10 +274,14 @@ unsigned tcp_sack_blocks(struct stack *st, struct tcb *tcb, uint32_t (*blk)[2], 
 		blk[n++][1] = tcb->dsack_hi;
 		tcb->flags &= ~TF_DSACK;
 	}
+	if (fin && !fin_joins(tcb, r) && n < max) {
+		blk[n][0] = rcv_seq(tcb, tcb->rcv_fin);
+		blk[n++][1] = rcv_seq(tcb, tcb->rcv_fin + 1);
+	}
 	for (unsigned k = 0; r && k < r->cnt && n < max; k++) {
 		i = k == 0 ? r->recent : k <= r->recent ? k - 1 : k;
 		blk[n][0] = rcv_seq(tcb, r->r[i].lo);
-		blk[n++][1] = rcv_seq(tcb, r->r[i].hi);
+		blk[n++][1] = rcv_seq(tcb, r->r[i].hi + (fin && r->r[i].hi == tcb->rcv_fin));
 	}
 	return n;
 }

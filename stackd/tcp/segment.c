@@ -17,6 +17,7 @@ struct out {
 	uint32_t seq, ack;
 	uint16_t wnd;
 	uint8_t flags;
+	uint8_t ect;			/* codepoint for the IP header, 0 = none */
 	uint8_t opt_len;
 	uint8_t opt[TCP_OPTS_MAX];
 };
@@ -62,7 +63,8 @@ static void emit(struct stack *st, struct tcb *tcb, struct pkt *p, const struct 
 {
 	struct ip_tx_info info = {
 		.src = tcb->t.laddr, .dst = tcb->t.raddr, .next_hop = next_hop(tcb),
-		.proto = IP_PROTO_TCP, .tos = tcb->tos, .ttl = tcb->ttl,
+		.proto = IP_PROTO_TCP, .tos = (uint8_t)(tcb->tos | o->ect),
+		.ttl = tcb->ttl ? tcb->ttl : (uint8_t)ld_rlx(&st->sys->ip_default_ttl),
 		.df = !(tcb->flags & TF_NO_DF), .local = tcb->flags & TF_LOCAL,
 	};
 
@@ -80,6 +82,9 @@ static void emit(struct stack *st, struct tcb *tcb, struct pkt *p, const struct 
 	if (!p)
 		return;			/* as if lost on the way */
 	snmp_add(st, SNMP_Tcp_OutSegs, p->gso_segs > 1 ? p->gso_segs : 1);
+	tcb->segs_out += p->gso_segs > 1 ? p->gso_segs : 1;
+	if (p->frag_len)
+		tcb->data_out += p->gso_segs > 1 ? p->gso_segs : 1;
 	ip_tx(st, p, &info);
 }
 
@@ -97,13 +102,16 @@ static void fill_sync(struct stack *st, struct tcb *tcb, struct out *o, uint64_t
 	o->seq = snd_seq(tcb, pos);
 	o->ack = rcv_seq(tcb, tcb->rcv_nxt);
 	o->flags = flags | TH_ACK;
+	if (tcb->flags2 & T2_ECN_DEMAND)
+		o->flags |= TH_ECE;
+	o->ect = 0;
 	o->opt_len = 0;
 	o->wnd = tcp_window(st, tcb);
 	if (tcb->flags & TF_TS) {
 		o->opt_len = (uint8_t)tcp_opts_ts(o->opt, ts_now(st, tcb), tcb->ts_recent);
 		max--;			/* what 40 bytes of options leave */
 	}
-	if (tcb->ooo || tcb->flags & TF_DSACK) {
+	if (tcb->ooo || tcb->flags & (TF_DSACK | TF_FIN_SEEN)) {
 		unsigned n = tcp_sack_blocks(st, tcb, blk, max);
 
 		o->opt_len += (uint8_t)tcp_opts_sack(o->opt + o->opt_len, blk, n);
@@ -201,6 +209,15 @@ void tcp_send_syn(struct stack *st, struct tcb *tcb)
 	o.opt_len = (uint8_t)tcp_opts_syn(o.opt, mss, offer & TF_WS ? tcb->rcv_ws : -1,
 					  offer & TF_SACK, offer & TF_TS, ts_now(st, tcb),
 					  ack ? tcb->ts_recent : 0);
+	if (ack && tcb->flags2 & T2_ECN) {
+		o.flags |= TH_ECE;
+	} else if (!ack && tcp_ecn_wanted(st, tcb) &&
+		   !(tcb->rtx_cnt && ld_rlx(&st->sys->tcp_ecn_fallback))) {
+		o.flags |= TH_ECE | TH_CWR;
+		tcb->flags2 |= T2_ECN_ASKED;
+	} else {
+		tcb->flags2 &= ~T2_ECN_ASKED;
+	}
 	if (tcb->rtx_cnt == 0)
 		tcb->rack_us = st->now_us;
 	emit(st, tcb, p, &o);
@@ -212,7 +229,7 @@ static unsigned opts_now(const struct tcb *tcb)
 {
 	unsigned n = tcb->flags & TF_TS ? TCP_TS_LEN : 0;
 
-	if (tcb->flags & TF_SACK && (tcb->ooo || tcb->flags & TF_DSACK))
+	if (tcb->flags & TF_SACK && (tcb->ooo || tcb->flags & (TF_DSACK | TF_FIN_SEEN)))
 		n = TCP_OPTS_MAX;	/* at most: room for all blocks that fit */
 	return n;
 }
@@ -262,6 +279,13 @@ int tcp_send_data(struct stack *st, struct tcb *tcb, uint64_t pos, uint64_t len,
 	fill_sync(st, tcb, &o, pos, len && pos + len == tcb->snd_tail ? TH_PSH : 0);
 	if (fin)
 		o.flags |= TH_FIN;
+	if (tcb->flags2 & T2_ECN && len && pos == tcb->snd_nxt) {
+		o.ect = 2;		/* ECT(0), on new data only (RFC 3168 6.1.5) */
+		if (tcb->flags2 & T2_ECN_CWR) {
+			tcb->flags2 &= ~T2_ECN_CWR;
+			o.flags |= TH_CWR;
+		}
+	}
 	emit(st, tcb, p, &o);
 	return 0;
 }

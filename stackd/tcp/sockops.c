@@ -305,7 +305,7 @@ void tcp_abort_queued(struct stack *st, struct sock_id id)
 		sock_slot_free(st, id);
 		return;
 	}
-	tcb->flags |= TF_ORPHAN;
+	tcp_orphan(st, tcb);
 	tcp_abort(st, tcb, 0, true);
 }
 

@@ -105,6 +105,7 @@ void tcb_free(struct stack *st, struct tcb *tcb)
 	if (tcp_cc_at(tcb->cc)->fini)
 		tcp_cc_at(tcb->cc)->fini(st, tcb);
 	txq_free(st, tcb);
+	st->tcp->orphans -= !!(tcb->flags & TF_ORPHAN);
 	tcp_ranges_put(st, &tcb->ooo);
 	tcp_undirty(st, tcb);
 	wheel_cancel(st->wheel, OBJ(OBJ_TCB, idx), &tcb->tm);

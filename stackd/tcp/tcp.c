@@ -72,7 +72,7 @@ void tcp_seg_gone(struct stack *st, uint16_t seg)
 
 		if (!tcb || tcb->id.seg != seg)
 			continue;
-		tcb->flags |= TF_ORPHAN;
+		tcp_orphan(st, tcb);
 		tcp_abort(st, tcb, 0, true);
 	}
 }
@@ -139,6 +139,7 @@ int tcp_init(struct stack *st)
 		return -ENOMEM;
 	st->tcp = ts;
 	sysctl_attach(st);
+	ts->cookie_ms = tcp_ms(st);	/* an earlier engine may have sent some */
 	err = init_memory(st, ts);
 	if (!err)
 		err = sock_register(st, &tcp_sock_ops);

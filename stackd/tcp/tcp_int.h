@@ -123,7 +123,7 @@ static inline uint32_t tcp_ms(const struct stack *st) { return (uint32_t)(st->no
 /* ---- connection state ---- */
 
 /* Deadlines that share a TCB's one wheel node; milliseconds, 0 = none. */
-enum tcp_dl { DL_RTO, DL_PERSIST, DL_DELACK, DL_KEEP, DL_TRIM, DL_PACE, DL_MAX };
+enum tcp_dl { DL_RTO, DL_PERSIST, DL_DELACK, DL_KEEP, DL_TRIM, DL_MAX };
 
 /* What DL_RTO is set for: one of them at a time (RFC 8985 8). */
 enum tcp_rto_kind { RTO_LOSS, RTO_PROBE, RTO_REORDER };
@@ -172,6 +172,7 @@ enum tcp_ca { CA_OPEN = 0, CA_DISORDER, CA_CWR, CA_RECOVERY, CA_LOSS };
 #define T2_ECN_CWR	(1u << 5)	/* say CWR with the next new data */
 #define T2_ECN_SEEN	(1u << 6)	/* the peer has marked a segment as capable */
 #define T2_ACK_SCHED	(1u << 8)	/* data is not acknowledged yet */
+#define T2_ECN_ASKED	(1u << 9)	/* our SYN has asked */
 #define T2_RTX		(1u << 7)	/* send what is marked lost, as far as cwnd allows */
 
 /* tcb.due: why it is on the dirty list */
@@ -245,9 +246,6 @@ struct tcb {
 	/* delivery rate (32-bit microseconds, differences only) */
 	uint32_t delivered, delivered_ce, lost, app_limited;
 	uint32_t delivered_us, first_tx_us, rate_delivered, rate_us;
-
-	uint32_t pace_ns_kb;		/* pacing: wire time of 1024 bytes, 0 = unpaced */
-	uint64_t pace_us;		/* when the next frame may go */
 
 	uint32_t tx_limit, rx_limit;
 	uint32_t last_snd_ms, last_rcv_ms;	/* last data sent, last segment that was taken */
@@ -395,6 +393,8 @@ struct tcp_state {
 	size_t syn_size;
 	uint32_t listeners;
 	uint32_t challenge_s, challenge_cnt;
+	uint32_t orphans;		/* TCBs whose program has closed */
+	uint32_t cookie_ms;		/* when a SYN cookie was sent last */
 };
 
 #define TCP_RANGE_POOL 65536u
@@ -488,6 +488,16 @@ enum tcp_verdict tcp_in_listen(struct stack *st, uint32_t listener, struct tcp_s
 			       const struct sock_tuple *t, uint32_t iss_hint);
 enum tcp_verdict tcp_in_synsent(struct stack *st, struct tcb *tcb, struct tcp_seg *seg);
 enum tcp_verdict tcp_in_sync(struct stack *st, struct tcb *tcb, struct tcp_seg *seg);
+/* An ACK that may carry a SYN cookie back. Return: the embryonic connection that it completes, or
+ * NULL. */
+struct tcb *tcp_from_cookie(struct stack *st, uint32_t listener, const struct tcp_seg *seg,
+			    const struct sock_tuple *t);
+/* ---- cookie.c ---- */
+uint32_t cookie_make(struct stack *st, const struct sock_tuple *t, uint32_t irs, uint16_t mss);
+bool cookie_check(struct stack *st, const struct sock_tuple *t, uint32_t irs, uint32_t cookie,
+		  uint16_t *ret_mss);
+uint32_t cookie_ts(uint32_t ts, const struct tcp_opts *o, bool ecn);
+bool cookie_options(uint32_t tsecr, struct tcp_opts *o);
 void tcp_syn_queue_add(struct stack *st, struct tcb *tcb, uint32_t listener);
 void tcp_syn_queue_del(struct stack *st, struct tcb *tcb);
 void tcp_listen_down(struct stack *st, uint32_t listener);
@@ -631,8 +641,9 @@ static inline uint32_t tcp_min_rtt(const struct tcb *tcb)
 }
 
 /* ---- rtx.c: sending again ---- */
-/* One record, or up to @segs segments of it. Return: 0, -EAGAIN (window), -ENOBUFS, -EPROTO. */
-int tcp_rtx_one(struct stack *st, struct tcb *tcb, struct tcp_txr *r, uint32_t segs);
+/* One record, or up to @segs segments of it; @probe: of the tail. Return: 0, -EAGAIN (window), -ENOBUFS, -EPROTO. */
+int tcp_rtx_one(struct stack *st, struct tcb *tcb, struct tcp_txr *r, uint32_t segs,
+		bool probe);
 /* What is marked lost, as far as cwnd allows. Return: as above. */
 int tcp_rtx_lost(struct stack *st, struct tcb *tcb);
 void tcp_rto_rearm(struct stack *st, struct tcb *tcb);
@@ -659,6 +670,7 @@ void tcp_abort(struct stack *st, struct tcb *tcb, int err, bool rst);	/* frees t
 void tcp_finish(struct stack *st, struct tcb *tcb);			/* orderly; frees tcb */
 void tcp_to_timewait(struct stack *st, struct tcb *tcb, uint8_t substate);	/* frees tcb */
 void tcp_close(struct stack *st, struct tcb *tcb);			/* the program has closed */
+void tcp_orphan(struct stack *st, struct tcb *tcb);	/* its program is gone: TF_ORPHAN */
 void tcp_queue_fin(struct stack *st, struct tcb *tcb);
 void tcp_disconnect(struct stack *st, struct tcb *tcb);	/* AF_UNSPEC; frees tcb */
 
@@ -686,6 +698,7 @@ void tcp_abort_queued(struct stack *st, struct sock_id id);	/* listener gone: ne
 void tcp_load_opts(struct stack *st, struct tcb *tcb, const struct sd_slot_p *sp);
 bool tcp_tx_pull(struct stack *st, struct tcb *tcb);
 void tcp_init_bufs(struct stack *st, struct tcb *tcb, uint32_t sndbuf, uint32_t rcvbuf);
+bool tcp_ecn_wanted(struct stack *st, const struct tcb *tcb);
 void tcp_set_mtu(struct stack *st, struct tcb *tcb, uint32_t mtu);
 /* SYN and SYN+ACK: what the peer's options mean. */
 void tcp_negotiate(struct stack *st, struct tcb *tcb, const struct tcp_seg *seg);

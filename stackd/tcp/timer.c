@@ -149,9 +149,6 @@ static bool fire_one(struct stack *st, struct tcb *tcb, enum tcp_dl which)
 	case DL_TRIM:
 		on_trim(st, tcb);
 		break;
-	case DL_PACE:
-		tcp_due(st, tcb, DUE_TX);
-		break;
 	case DL_MAX:
 		break;
 	}

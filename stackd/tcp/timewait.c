@@ -36,9 +36,11 @@ void tcp_tw_let_go(struct stack *st, const struct tcp_tw *tw)
 
 bool tcp_tw_add(struct stack *st, const struct tcp_tw *from)
 {
-	uint32_t idx = idx_alloc(&st->tcp->tws);
+	uint32_t idx = 0, most = ld_rlx(&st->sys->tcp_max_tw_buckets) / st->workers;
 	struct tcp_tw *tw;
 
+	if (st->tcp->tws.used < most)
+		idx = idx_alloc(&st->tcp->tws);
 	if (!idx)
 		return false;
 	tw = arena_at(st->arena, AR_TW, idx);
@@ -157,7 +159,7 @@ enum tcp_verdict tcp_tw_rx(struct stack *st, uint32_t idx, struct tcp_seg *seg, 
 	if (tw->substate == SD_ST_FIN_WAIT2)
 		return in_fin_wait2(st, idx, tw, seg, old);
 	if (!old && seg->seq == tw->rcv_nxt && (seg->flags & TH_RST || seg_end(seg) == seg->seq)) {
-		if (seg->flags & TH_RST) {
+		if (seg->flags & TH_RST && !ld_rlx(&st->sys->tcp_rfc1337)) {
 			tcp_tw_free(st, idx);
 		} else {
 			take_ts(st, tw, seg);

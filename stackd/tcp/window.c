@@ -144,7 +144,8 @@ void tcp_rcv_tune(struct stack *st, struct tcb *tcb)
 	uint32_t most = u32_min(ld_rlx(&st->sys->tcp_rmem[2]) / 2, (uint32_t)(SD_FIFO_MAX / 2));
 	struct sd_slot_e *e;
 
-	if (!(tcb->flags & TF_RCV_TUNE) || pos_lt(tcb->rcv_nxt, tcb->drs_edge))
+	if (!(tcb->flags & TF_RCV_TUNE) || pos_lt(tcb->rcv_nxt, tcb->drs_edge) ||
+	    !ld_rlx(&st->sys->tcp_moderate_rcvbuf))
 		return;
 	tcb->drs_ms = tcp_ms(st);
 	tcb->drs_edge = tcb->rcv_nxt + u32_min(tcb->rx_limit, tcb->rcv_ssthresh);
@@ -181,6 +182,26 @@ static void measure_mss(struct tcb *tcb, const struct tcp_seg *seg)
 		tcb->rcv_mss = (uint16_t)len;
 }
 
+/* RFC 3168 6.1.3: a marked segment makes every ACK say so until the sender says CWR. DCTCP says it
+ * of each segment by itself (RFC 8257 3.2). */
+static void tcp_ecn_data(struct stack *st, struct tcb *tcb, const struct tcp_seg *seg)
+{
+	const struct tcp_cc *cc = tcp_cc_at(tcb->cc);
+	uint8_t ect = seg->ip->tos & 3;
+	bool ce = ect == 3;
+
+	if (ect)
+		tcb->flags2 |= T2_ECN_SEEN;
+	else if (tcb->flags2 & T2_ECN_SEEN)
+		tcp_quickack(tcb, 2);		/* not marked as capable: a retransmission */
+	if (cc->event)
+		cc->event(st, tcb, ce ? CC_CE : CC_NO_CE);
+	if (ce && !(tcb->flags2 & T2_ECN_DEMAND)) {
+		tcp_quickack(tcb, 2);
+		tcb->flags2 |= T2_ECN_DEMAND;
+	}
+}
+
 /* Data that is new has arrived, in order or not: what its timing says. */
 void tcp_data_event(struct stack *st, struct tcb *tcb, const struct tcp_seg *seg)
 {
@@ -198,6 +219,8 @@ void tcp_data_event(struct stack *st, struct tcb *tcb, const struct tcp_seg *seg
 		tcp_quickack(tcb, TCP_QUICKACKS);	/* the sender starts anew */
 	}
 	tcb->last_data_ms = tcp_ms(st);
+	if (tcb->flags2 & T2_ECN)
+		tcp_ecn_data(st, tcb, seg);
 	if (seg->len >= 128)
 		grow(tcb, seg);
 }

@@ -27,6 +27,9 @@ struct wire_conf {
 	uint32_t loss, dup, reorder, corrupt;	/* per 100,000 frames */
 	uint64_t cut_from_us, cut_to_us;	/* partition: everything is lost */
 	bool offload;			/* the devices take PARTIAL checksums and GSO */
+	/* given packets: is this one, from that side, lost? NULL: none is */
+	bool (*lose)(void *arg, unsigned from, const struct pkt *p);
+	void *lose_arg;
 };
 
 struct wire;

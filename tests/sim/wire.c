@@ -96,6 +96,8 @@ static void send_one(struct side *from, const struct pkt *p, uint64_t now_us)
 	bool cut = now_us >= w->conf.cut_from_us && now_us < w->conf.cut_to_us;
 	struct frame *f, *dup;
 
+	if (w->conf.lose && w->conf.lose(w->conf.lose_arg, from->no, p))
+		return;
 	if (cut || to->in_cnt >= w->conf.queue || chance(w, w->conf.loss))
 		return;
 	f = frame_of(p);

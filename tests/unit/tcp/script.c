@@ -214,8 +214,8 @@ struct tcb *sc_accept(struct sc *c, struct sim_end **ret_x)
 	if (!h->listening)
 		prog_listen(h);
 	c->s.ends = 1;
-	in(c, TH_SYN, 0, 0, 65535, 0);
-	cr_assert_eq(out(c).flags, TH_SYN | TH_ACK);
+	in(c, TH_SYN | c->syn_flags, 0, 0, 65535, 0);
+	cr_assert_eq(out(c).flags & ~TH_ECE, TH_SYN | TH_ACK);
 	in(c, TH_ACK, 1, 1, 65535, 0);
 	cr_assert(x->used, "not accepted");
 	c->s.ends = 0;			/* from here on the test plays the program */

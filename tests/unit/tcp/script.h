@@ -32,6 +32,7 @@ struct sc {
 	uint32_t isn, peer_isn;		/* ours; the peer's */
 	uint16_t port, peer_port;	/* ours is SIM_PORT unless connecting */
 	bool ts;			/* the peer sends timestamps */
+	uint8_t syn_flags;		/* more flags on the SYN of sc_accept() */
 	uint32_t tsval, tsecr;
 	uint32_t sack[TCP_SACK_MAX][2];	/* relative to our numbers; for the next in() */
 	unsigned sack_cnt;

@@ -74,6 +74,7 @@ Test(listen, backlog_bounds_embryos)
 	struct sc *c = sc_new();
 
 	prog_listen(&c->s.host[0]);
+	c->s.host[0].st.sys->tcp_syncookies = 0;
 	for (unsigned i = 0; i < 140; i++) {
 		c->peer_port = (uint16_t)(1000 + i);
 		in(c, TH_SYN, 0, 0, 1000, 0);
@@ -83,6 +84,112 @@ Test(listen, backlog_bounds_embryos)
 	cr_expect_eq(dropped(c, DROP_TCP_BACKLOG), 12);
 	prog_unlisten(&c->s.host[0]);
 	cr_expect_eq(tcp_tcb_used(&c->s.host[0].st), 0, "embryos go with their listener");
+	sc_free(c);
+}
+
+/* ---- SYN cookies ---- */
+
+/* The queue is full: the next one's handshake costs no memory, and its options come back. */
+Test(listen, cookies_keep_mss_sack_and_scale)
+{
+	struct sc *c = sc_new();
+	struct stack *st = &c->s.host[0].st;
+	struct sim_end *x = &c->s.end[0], *peer = &c->s.end[1];
+	struct tcb *tcb;
+	struct sc_seg g;
+
+	*peer = (struct sim_end){ .port = c->peer_port, .client = true, .closed = true, .peer = x };
+	*x = (struct sim_end){ .h = &c->s.host[0], .peer = peer, .next_us = UINT64_MAX,
+			       .manual = true };
+	prog_listen(&c->s.host[0]);
+	st->sys->tcp_syncookies = 2;
+	c->ts = true;
+	c->tsval = 7;
+	in(c, TH_SYN, 0, 0, 1000, 0);
+	g = out(c);
+	cr_expect_eq(g.flags, TH_SYN | TH_ACK);
+	cr_expect_eq(tcp_tcb_used(st), 0);
+	cr_expect_eq(snmp(c, SNMP_TcpExt_SyncookiesSent), 1);
+	c->tsecr = g.o.tsval;
+	in(c, TH_ACK, 1, 12345, 1000, 0);
+	expect_seg(c, TH_RST, 12345, 0, 0);
+	cr_expect_eq(snmp(c, SNMP_TcpExt_SyncookiesFailed), 1);
+	c->s.ends = 1;
+	in(c, TH_ACK, 1, 1, 1000, 10);
+	c->s.ends = 0;
+	cr_expect_eq(snmp(c, SNMP_TcpExt_SyncookiesRecv), 1);
+	cr_assert_eq(tcp_tcb_used(st), 1);
+	tcb = tcb_at(st, OBJ_IDX(sc_e(x)->obj));
+	cr_expect_eq(tcb->state, SD_ST_ESTABLISHED);
+	cr_expect_eq(tcb->mss_peer, 1460);
+	cr_expect(tcb->flags & TF_SACK && tcb->flags & TF_TS && !(tcb->flags & TF_WS));
+	cr_expect_eq(tcb->rcv_nxt, 10u);
+	c->forget = true;
+	in(c, TH_RST, 11, 0, 0, 0);
+	sc_close(x);
+	sc_free(c);
+}
+
+Test(listen, old_cookies_are_refused)
+{
+	struct sc *c = sc_new();
+
+	prog_listen(&c->s.host[0]);
+	c->s.host[0].st.sys->tcp_syncookies = 2;
+	in(c, TH_SYN, 0, 0, 1000, 0);
+	out(c);
+	sc_pass(c, 200 * 1000000ull);
+	in(c, TH_ACK, 1, 1, 1000, 0);
+	expect_seg(c, TH_RST, 1, 0, 0);
+	prog_unlisten(&c->s.host[0]);
+	sc_free(c);
+}
+
+/* ---- ECN: RFC 3168 ---- */
+
+Test(ecn, marks_reduce_once_and_are_answered)
+{
+	struct sc *c = sc_new();
+	struct sim_end *x;
+	struct tcb *tcb;
+
+	c->syn_flags = TH_ECE | TH_CWR;
+	tcb = sc_accept(c, &x);
+	cr_assert(tcb->flags2 & T2_ECN);
+	sc_write(x, 14600);
+	for (unsigned i = 0; i < 10; i++)
+		cr_assert_eq(out(c).len, 1460);
+	in(c, TH_ACK | TH_ECE, 1, 2921, 65535, 0);
+	cr_expect_eq(tcb->ca, CA_CWR);
+	cr_expect_eq(tcb->ssthresh, 7);
+	in(c, TH_ACK | TH_ECE, 1, 5841, 65535, 0);
+	cr_expect_eq(tcb->ssthresh, 7, "once per window");
+	in(c, TH_ACK, 1, 14601, 65535, 0);
+	quiet(c);
+	sc_write(x, 2920);
+	cr_expect(out(c).flags & TH_CWR, "the reduction is told");
+	cr_expect_not(out(c).flags & TH_CWR);
+	in(c, TH_RST, 1, 0, 0, 0);
+	sc_close(x);
+	sc_free(c);
+}
+
+/* A FIN that comes before its data is SACKed: the sender's tail probe would else never be heard. */
+Test(data, fin_ahead_is_sacked)
+{
+	struct sc *c = sc_new();
+	struct sim_end *x;
+	struct sc_seg g;
+
+	sc_accept(c, &x);
+	in(c, TH_ACK | TH_FIN, 101, 1, 65535, 0);
+	g = out(c);
+	cr_expect_eq(g.ack, 1);
+	cr_assert_eq(g.o.sack_cnt, 1);
+	cr_expect_eq(g.o.sack[0].lo - PEER_ISN, 101);
+	cr_expect_eq(g.o.sack[0].hi - PEER_ISN, 102);
+	in(c, TH_RST, 1, 0, 0, 0);
+	sc_close(x);
 	sc_free(c);
 }
 
@@ -319,7 +426,7 @@ Test(send, timeout_backs_off_and_gives_up)
 	cr_expect_eq(tcb->ca, CA_LOSS);
 	cr_expect_eq(tcb->cwnd, 1);
 	sc_pass(c, 3000 * 1000000ull);
-	for (unsigned i = 1; i < 15; i++)
+	for (unsigned i = 1; i < 16; i++)
 		expect_seg(c, TH_ACK | TH_PSH, 1, 1, 100);
 	quiet(c);
 	cr_expect_eq(sc_e(x)->err, ETIMEDOUT);
