@@ -641,7 +641,8 @@ static inline uint32_t tcp_min_rtt(const struct tcb *tcb)
 }
 
 /* ---- rtx.c: sending again ---- */
-/* One record, or up to @segs segments of it; @probe: of the tail. Return: 0, -EAGAIN (window), -ENOBUFS, -EPROTO. */
+/* One record, or up to @segs segments of it; @probe: of the tail. Return: 0, -EAGAIN (window),
+ * -ENOBUFS, -EPROTO. */
 int tcp_rtx_one(struct stack *st, struct tcb *tcb, struct tcp_txr *r, uint32_t segs,
 		bool probe);
 /* What is marked lost, as far as cwnd allows. Return: as above. */
