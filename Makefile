@@ -205,6 +205,7 @@ bench-bins: all $(MICRO_BINS)
 bench: deps
 	$(SUB) -s bench-bins
 	@python3 bench/bench.py -o build/bench.json
+	@python3 bench/restart.py -o build/restart.json
 
 run: deps-run
 	$(SUB) -s all

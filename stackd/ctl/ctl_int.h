@@ -112,6 +112,7 @@ struct export {				/* a socket held as an fd: export.c */
 	uint64_t ino;			/* of the end that was given away */
 	uint64_t alone_us;		/* since when no program holds the slot, 0 = one does */
 	uint64_t next_us;		/* next look */
+	uint32_t twin;			/* the next export of the same socket, perhaps this one */
 };
 
 struct ctl_state {
@@ -132,6 +133,7 @@ struct ctl_state {
 	struct show *shows;		/* whose next piece may be made */
 	struct export *exports;
 	uint32_t export_cnt;
+	uint64_t export_due_us;		/* when the next look is due at the earliest */
 	char part[sizeof(struct sd_ctl_text) + SD_CTL_TEXT_MAX];	/* of a text on its way */
 };
 

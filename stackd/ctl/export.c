@@ -66,6 +66,32 @@ static bool exportable(struct engine *eng, uint16_t seg, uint32_t slot, uint32_t
 	       e->type == SOCK_STREAM;
 }
 
+/* Exports of one socket are a ring by index, so that they are counted without looking at all. */
+static void twin_join(struct ctl_state *c, struct export *x)
+{
+	uint32_t self = (uint32_t)(x - c->exports);
+
+	x->twin = self;
+	for (uint32_t i = 0; i < EXPORTS; i++) {
+		struct export *o = &c->exports[i];
+
+		if (!o->live || o == x || o->seg != x->seg || o->slot != x->slot)
+			continue;
+		x->twin = o->twin;
+		o->twin = self;
+		return;
+	}
+}
+
+static void twin_leave(struct ctl_state *c, struct export *x)
+{
+	struct export *o = x;
+
+	while (&c->exports[o->twin] != x)
+		o = &c->exports[o->twin];
+	o->twin = x->twin;
+}
+
 /* Return: the program's end of the pair, or -errno. */
 static int export_new(struct engine *eng, uint16_t seg, uint32_t slot, uint32_t gen, bool carry)
 {
@@ -88,6 +114,8 @@ static int export_new(struct engine *eng, uint16_t seg, uint32_t slot, uint32_t 
 	c->seg[seg].sessions++;
 	c->seg[seg].exports++;
 	c->export_cnt++;
+	c->export_due_us = 0;
+	twin_join(c, x);
 	ring_watch(eng->w[0], x->fd, RING_EXPORT, CTL_WATCH(x - c->exports, x->tag));
 	return sv[1];
 }
@@ -99,6 +127,7 @@ static void export_end(struct engine *eng, struct export *x)
 
 	ring_unwatch(eng->w[0], x->fd, RING_EXPORT, CTL_WATCH(x - c->exports, x->tag));
 	close(x->fd);
+	twin_leave(c, x);
 	x->live = 0;
 	c->export_cnt--;
 	c->seg[seg].exports--;
@@ -164,13 +193,13 @@ void session_import(struct engine *eng, uint32_t idx, int fd)
 static bool held_by_none(struct engine *eng, const struct export *x)
 {
 	const struct sd_slot_p *p = shm_slot_p(&eng->segs[x->seg], x->slot);
+	const struct export *o = x;
 	uint32_t refs = 0;
 
-	for (uint32_t i = 0; i < EXPORTS; i++) {
-		const struct export *o = &eng->ctl->exports[i];
-
-		refs += o->live && o->seg == x->seg && o->slot == x->slot;
-	}
+	do {
+		refs++;
+		o = &eng->ctl->exports[o->twin];
+	} while (o != x);
 	return p && ld_rlx(&p->refs) <= refs;
 }
 
@@ -201,6 +230,8 @@ static bool look(struct engine *eng, struct export *x)
 		return true;
 	}
 	x->next_us = now + x->nap_us;
+	if (x->next_us < eng->ctl->export_due_us)
+		eng->ctl->export_due_us = x->next_us;
 	return moved;
 }
 
@@ -214,34 +245,30 @@ void export_ready(struct engine *eng, uint32_t arg)
 
 unsigned export_poll(struct engine *eng)
 {
+	struct ctl_state *c = eng->ctl;
+	uint64_t now = eng->w[0]->st.now_us, due = UINT64_MAX;
 	unsigned n = 0;
 
-	for (uint32_t i = 0, left = eng->ctl->export_cnt; i < EXPORTS && left; i++) {
-		struct export *x = &eng->ctl->exports[i];
+	if (now < c->export_due_us)
+		return 0;
+	for (uint32_t i = 0, left = c->export_cnt; i < EXPORTS && left; i++) {
+		struct export *x = &c->exports[i];
 
 		if (!x->live)
 			continue;
 		left--;
-		if (x->next_us <= eng->w[0]->st.now_us) {
+		if (x->next_us <= now)
 			n += look(eng, x);
-		}
+		if (x->live && x->next_us < due)
+			due = x->next_us;
 	}
+	c->export_due_us = due;
 	return n;
 }
 
 uint64_t export_idle_us(struct engine *eng)
 {
-	uint64_t least = UINT64_MAX, now = clock_mono_us();
+	uint64_t due = eng->ctl->export_due_us, now = clock_mono_us();
 
-	for (uint32_t i = 0, left = eng->ctl->export_cnt; i < EXPORTS && left; i++) {
-		const struct export *x = &eng->ctl->exports[i];
-		uint64_t in = x->next_us > now ? x->next_us - now : 0;
-
-		if (!x->live)
-			continue;
-		left--;
-		if (in < least)
-			least = in;
-	}
-	return least;
+	return due == UINT64_MAX ? due : due > now ? due - now : 0;
 }

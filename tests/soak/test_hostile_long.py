@@ -11,10 +11,10 @@ import test_hostile                                                           # 
 stk.forget_tests()
 
 
-@stk.test()
-def ten_minutes():
-    """Both fuzzers, two workers."""
-    test_hostile.hostile_run(600, 2)
+@stk.test(*stk.workers(1, 2))
+def ten_minutes(workers):
+    """Both fuzzers."""
+    test_hostile.hostile_run(600, workers)
 
 
 if __name__ == "__main__":
