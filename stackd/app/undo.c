@@ -76,7 +76,7 @@ static void mbox_free(struct stack *st, const struct app_proc *p, uint32_t i)
 
 #define JOB_PIECE	256u		/* entries or slots of one poll: each may send a message */
 #define MBOX_PIECE	16u		/* mailboxes: each a system call */
-#define CLONE_PIECES	16u		/* of a forked child's table before others have their turn */
+#define CLONE_PIECES	16u		/* of a child's table before others have their turn */
 
 enum { UNDO_CONNS = 0, UNDO_LISTENERS, UNDO_MBOXES };
 

@@ -283,7 +283,7 @@ int engine_main(int chan)
 	if (eng == MAP_FAILED)
 		return 1;
 	eng->chan = chan;
-	/* A thread's own arena looks into /proc before it shrinks, and the filter ends us for it. */
+	/* A thread's own arena opens a file before it shrinks: the filter would end us. */
 	mallopt(M_ARENA_MAX, 1);
 	pthread_setname_np(pthread_self(), "stackd-engine");
 	r = take_all(eng);
