@@ -89,7 +89,7 @@ void link_capture(struct stack *st, const struct pkt *p, uint32_t back, enum sd_
 
 /* ---- verify.c ---- */
 
-/* A received IPv4 packet, data at the IP header: what the device says about its checksum, proved. */
+/* A received IPv4 packet, data at the Ethernet header: what the device says of its sum, proved. */
 void link_verify(struct stack *st, struct pkt *p);
 
 /* ---- arp.c ---- */

@@ -48,7 +48,8 @@ Test(rss, wrong_words_change_nothing)
 {
 	static const char *const bad[] = {
 		"", "eth0", "eth0 udp4", "eth0 udp4 sdx", "eth0 udp5 sd", "eth0 indir 2",
-		"eth0 indir 0,", "eth0 indir 0;1", "eth0 key 00:11", "eth0 key zz", "eth0 udp4 sd x",
+		"eth0 indir 0,",
+		"eth0 indir 0;1", "eth0 key 00:11", "eth0 key zz", "eth0 udp4 sd x",
 	};
 
 	sets = 0;
