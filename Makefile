@@ -142,12 +142,14 @@ $(B)/tests/sim: $(call obj,$(wildcard tests/sim/*.c)) $(B)/libstackcore.a
 SUB := +@$(MAKE) --no-print-directory -j2
 RUN := @python3 tests/run.py
 
-.PHONY: deps deps-run tests test run soak bench
+.PHONY: deps deps-run deps-bench tests test run soak bench
 .PHONY: test-style test-unit test-stress test-sim test-fuzz test-apps test-vm test-fault test-sanitize
 deps:
 	@scripts/deps.sh test
 deps-run:
 	@scripts/deps.sh run
+deps-bench:
+	@scripts/deps.sh bench
 
 tests: all $(TEST_BINS)
 
@@ -195,17 +197,19 @@ soak: deps
 
 $(B)/bench/micro-%: $(B)/obj/bench/micro/%.o $(B)/libstackcore.a
 	@mkdir -p $(@D)
-	$(CC) $(LDSAN) -o $@ $^
+	$(CC) $(LDSAN) -o $@ $^ -lpthread
 
 MICRO_BINS := $(patsubst bench/micro/%.c,$(B)/bench/micro-%,$(wildcard bench/micro/*.c))
 
 .PHONY: bench-bins
 bench-bins: all $(MICRO_BINS)
 
-bench: deps
+bench: deps-bench
 	$(SUB) -s bench-bins
 	@python3 bench/bench.py -o build/bench.json
 	@python3 bench/restart.py -o build/restart.json
+	@/usr/bin/python3 bench/plot.py build/bench.json build/bench.svg
+	@echo "build/bench.json, build/bench.svg"
 
 run: deps-run
 	$(SUB) -s all

@@ -1,73 +1,79 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""bench/bench.py [-r ROUNDS] [-o FILE.json] [NAME...] - servers on the kernel (veth) and on stackd (TAP).
+"""bench/bench.py [-r ROUNDS] [-o FILE.json] [--free] [NAME...] - servers on the kernel and on stackd.
 
-The two sides alternate within one run; medians of the rounds are compared, never absolute figures of
-different runs. Server CPU is what the server's processes and, on stackd's side, the daemon's used, per
-request. On the kernel's side the stack's work that runs in the client's context is not in it.
-"""
+The kernel's server stands behind a veth pair, stackd's behind a TAP; the load generator is always the
+kernel's. The two sides alternate within one run, and medians of the rounds are compared, never figures of
+different runs. With two CPUs or more the server and the daemon have one of them and the load another
+(--free: they run where the scheduler likes).
+
+CPU time per operation is told apart: program = the server's processes, engine = the daemon's, load = the
+generator's. A kernel does much of its receive work in the context of whoever sent (veth, TAP), so a part of
+the kernel's cost stands under load: "all" is what compares."""
 import argparse
 import json
 import os
-import re
-import shutil
 import statistics
 import subprocess
 import sys
+import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-sys.path[:0] = [os.path.join(HERE, "..", "tests", "lib"), os.path.join(HERE, "..", "tests", "apps")]
+sys.path[:0] = [os.path.join(HERE, "..", "tests", "lib"), os.path.join(HERE, "..", "tests", "apps"), HERE]
 import stk                                                                    # noqa: E402
+from cases import CASES                                                       # noqa: E402
+from test_load import Held, PROGS, PY, end                                    # noqa: E402
+stk.forget_tests()
 
 TICK = os.sysconf("SC_CLK_TCK")
 VETH = "198.51.100.2"
-NGINX = """
-worker_processes 1; daemon off; pid {d}/pid; error_log {d}/err crit;
-events {{ worker_connections 1024; }}
-http {{ access_log off; keepalive_requests 100000000;
-       server {{ listen {addr}:80; location / {{ return 200 "{body}"; }} }} }}
-"""
+CPUS = sorted(os.sched_getaffinity(0))
+IDLE_SECONDS = 5
+LIMIT = 780                     # seconds for all cases: with less time each has fewer rounds
 
 
 def cpu_of(pids):
-    """CPU seconds of processes, all threads and waited-for children."""
-    total = 0
+    """CPU seconds of processes: their threads by the scheduler's clock, children they waited for by ticks."""
+    total = 0.0
     for pid in pids:
         try:
-            f = open(f"/proc/{pid}/stat").read().rsplit(")", 1)[1].split()
+            for t in os.listdir(f"/proc/{pid}/task"):
+                with open(f"/proc/{pid}/task/{t}/schedstat") as f:
+                    total += int(f.read().split()[0]) / 1e9
+            with open(f"/proc/{pid}/stat") as f:
+                total += sum(int(x) for x in f.read().rsplit(")", 1)[1].split()[13:15]) / TICK
         except OSError:
             continue
-        total += sum(int(x) for x in f[11:15])
-    return total / TICK
+    return total
 
 
 def tree(pid):
     """A process and its descendants."""
     out = [pid]
-    for t in os.listdir(f"/proc/{pid}/task"):
+    for p in out:
         try:
-            for c in open(f"/proc/{pid}/task/{t}/children").read().split():
-                out += tree(int(c))
+            for t in os.listdir(f"/proc/{p}/task"):
+                with open(f"/proc/{p}/task/{t}/children") as f:
+                    out += [int(c) for c in f.read().split()]
         except OSError:
             pass
     return out
 
 
 class Side:
-    """Where a server runs: .start(args) and .addr."""
+    """Where a server runs: .start(args) and .addr; .enter: what goes before a command."""
 
-    def __init__(self, d, kernel_ns=None):
-        self.d, self.ns = d, kernel_ns
-        self.name = "kernel" if kernel_ns else "stackd"
-        self.addr = VETH if kernel_ns else stk.STACK
+    def __init__(self, d, ns=None):
+        self.d, self.ns = d, ns
+        self.name = "kernel" if ns else "stackd"
+        self.addr = VETH if ns else stk.STACK
+        self.enter = ["nsenter", "-t", str(ns.pid), "-n"] if ns else []
 
     def start(self, args):
-        if self.ns:
-            return self.d.start(["nsenter", "-t", str(self.ns.pid), "-n", *args])
-        return self.d.stackrun(args)
+        return self.d.start([*self.enter, *args]) if self.ns else self.d.stackrun(args)
 
-    def pids(self, server):
-        return tree(server.pid) + ([] if self.ns else tree(self.d.proc.pid))
+    def engine(self):
+        return [] if self.ns else tree(self.d.proc.pid)
 
 
 def veth(d):
@@ -77,101 +83,142 @@ def veth(d):
                  os.readlink("/proc/self/ns/net"))
     for cmd in (f"ip link add bk0 type veth peer name bk1 netns {ns.pid}",
                 "ip addr add 198.51.100.1/24 dev bk0", "ip link set bk0 up",
+                f"nsenter -t {ns.pid} -n ip link set lo up",
                 f"nsenter -t {ns.pid} -n ip addr add {VETH}/24 dev bk1",
                 f"nsenter -t {ns.pid} -n ip link set bk1 up"):
         subprocess.run(cmd.split(), check=True)
     return ns
 
 
-def nginx(side, close):
-    work = os.path.join(side.d.dir, "bench-" + side.name)
-    shutil.rmtree(work, ignore_errors=True)
-    os.makedirs(work, 0o755)
-    with open(os.path.join(work, "c"), "w") as f:
-        f.write(NGINX.format(d=work, addr=side.addr, body="x" * 612))
-    p = side.start([stk.need("nginx"), "-p", work, "-e", work + "/err", "-c", work + "/c"])
-    stk.wait_port(side.addr, 80)
-    head = ["-H", "Connection: close"] if close else []
-    cmd = [stk.need("wrk"), "-t1", "-c50", "-d4", *head, f"http://{side.addr}/"]
-
-    def parse(out):
-        return (float(re.search(r"Requests/sec:\s+([\d.]+)", out).group(1)),
-                int(re.search(r"(\d+) requests in", out).group(1)))
-    return p, cmd, parse
+def load(cmd, pin):
+    """Run the generator. Return: its output and its CPU seconds."""
+    def place():
+        if pin:
+            os.sched_setaffinity(0, {CPUS[-1]})
+    before = os.times()
+    r = subprocess.run(cmd, capture_output=True, text=True, timeout=120, preexec_fn=place)
+    stk.check(r.returncode == 0, f"{cmd}: {r.returncode} {r.stderr[-500:]}")
+    t = os.times()
+    return r.stdout, t.children_user + t.children_system - before.children_user - before.children_system
 
 
-def redis(side, pipeline):
-    p = side.start([stk.need("redis-server"), "--bind", side.addr, "--port", "6379", "--save", "",
-                    "--protected-mode", "no"])
-    stk.wait_port(side.addr, 6379)
-    n = 200000 if pipeline == 1 else 2000000
-    cmd = [stk.need("redis-benchmark"), "-h", side.addr, "-c", "50", "-n", str(n), "-P", str(pipeline),
-           "-t", "get", "--csv"]
-
-    def parse(out):
-        return float(re.search(r'"GET","([\d.]+)"', out).group(1)), n
-    return p, cmd, parse
-
-
-CASES = {
-    "nginx keepalive": lambda s: nginx(s, False),
-    "nginx close": lambda s: nginx(s, True),
-    "redis -P 1": lambda s: redis(s, 1),
-    "redis -P 16": lambda s: redis(s, 16),
-}
+def once(side, case, pin):
+    """One round of one side. Return: {rate, program, engine, load, all}; CPU in microseconds per operation."""
+    server, cmd = case.start(side)
+    pids = tree(server.pid)
+    before = cpu_of(pids), cpu_of(side.engine())
+    out, used = load(cmd, pin)
+    # Processes that the server has forked meanwhile had used nothing before.
+    after = cpu_of(set(pids) | set(tree(server.pid))), cpu_of(side.engine())
+    rate, n = case.parse(out)
+    end(server)
+    got = {"program": (after[0] - before[0]) * 1e6 / n, "engine": (after[1] - before[1]) * 1e6 / n,
+           "load": used * 1e6 / n}
+    return dict(got, rate=rate, all=sum(got.values()))
 
 
-def once(side, case):
-    """One round of one side. Return: (requests per second, server CPU microseconds per request)."""
-    p, cmd, parse = CASES[case](side)
-    before = cpu_of(side.pids(p))
-    out = subprocess.run(cmd, capture_output=True, text=True, timeout=120).stdout
-    used = cpu_of(side.pids(p)) - before
-    rate, n = parse(out)
-    side.d.stop(p)
-    return rate, used * 1e6 / n
+def compare(case, sides, rounds, pin, until):
+    """All rounds of a case, the sides in turn; none begins after @until but the first. Return: the case's
+    part of the JSON."""
+    got = {s.name: [] for s in sides}
+    for i in range(rounds):
+        if i and time.monotonic() > until:
+            break
+        for s in sides if i % 2 == 0 else reversed(sides):
+            got[s.name].append(once(s, case, pin))
+    return {"unit": case.unit, "per": case.per, "less_is_better": case.less, "rounds": got,
+            "median": {k: {m: statistics.median(x[m] for x in v) for m in v[0]} for k, v in got.items()}}
+
+
+def idle(d):
+    """Per cent of a core that the daemon uses with 1,000 connections that nobody uses."""
+    server = d.stackrun([PY, os.path.join(PROGS, "hold.py"), "serve", stk.STACK, "7000", "1"])
+    stk.wait_port(stk.STACK, 7000)
+    conns = Held(d.start, stk.STACK, 1000, 1)
+    conns.ask()
+    time.sleep(1)
+    before = cpu_of(tree(d.proc.pid))
+    time.sleep(IDLE_SECONDS)
+    used = cpu_of(tree(d.proc.pid)) - before
+    conns.close()
+    end(server)
+    return 100 * used / IDLE_SECONDS
+
+
+def probe():
+    """Nanoseconds of a round trip of one cache line between the two CPUs, and of a futex hand-over."""
+    out = subprocess.run([os.path.join(stk.BUILD, "bench", "micro-place")], capture_output=True, text=True,
+                         timeout=60)
+    return json.loads(out.stdout) if out.returncode == 0 else {}
+
+
+HEAD = (f"{'':16} {'':14} {'kernel':>10} {'stackd':>10} {'':>6}   "
+        f"{'kernel: CPU µs per operation':^34}   {'stackd: CPU µs per operation':^34} {'':>6}\n"
+        f"{'':16} {'':14} {'':>10} {'':>10} {'gain':>6}   "
+        + "   ".join([f"{'program':>8} {'engine':>8} {'load':>8} {'all':>7}"] * 2) + f" {'gain':>6}")
+
+
+def row(name, c):
+    k, s = c["median"]["kernel"], c["median"]["stackd"]
+    gain = k["rate"] / s["rate"] if c["less_is_better"] else s["rate"] / k["rate"]
+    cpu = "   ".join(f"{x['program']:8.2f} {x['engine']:8.2f} {x['load']:8.2f} {x['all']:7.2f}"
+                     for x in (k, s))
+    return (f"{name:16} {c['unit']:14} {k['rate']:10.{2 if k['rate'] < 1000 else 0}f} "
+            f"{s['rate']:10.{2 if s['rate'] < 1000 else 0}f} {gain:6.2f}   {cpu} {k['all'] / s['all']:6.2f}")
+
+
+def run(args):
+    pin = not args.free and len(CPUS) > 1
+    if pin:
+        os.sched_setaffinity(0, {CPUS[0]})
+    with stk.stackd() as d:
+        sides = [Side(d, veth(d)), Side(d)]
+        with open("/proc/sys/net/ipv4/tcp_congestion_control") as f:
+            cc = f.read().strip()
+        result = {"rounds": args.rounds, "pinned": pin, "placement_ns": probe(), "cases": {},
+                  "congestion_control": {"kernel": cc, "stackd": "newreno"},
+                  "kernel": os.uname().release, "cpus": len(CPUS)}
+        print(f"medians of {args.rounds} rounds; congestion control: the kernel {cc}, stackd newreno; "
+              f"{len(CPUS)} CPUs, " + ("server and daemon on one, load on another" if pin else "not pinned"))
+        print("placement probe, ns:", result["placement_ns"])
+        print("gain > 1: stackd is better\n\n" + HEAD)
+        todo = [c for c in CASES if not args.names or any(n in c.name for n in args.names)]
+        begun = time.monotonic()
+        for i, case in enumerate(todo):
+            try:
+                c = compare(case, sides, args.rounds, pin, begun + LIMIT * (i + 1) / len(todo))
+            except (stk.Skip, stk.Failed) as e:
+                print(f"{case.name:16} no figure: {str(e).splitlines()[0]}")
+                result.setdefault("missing", {})[case.name] = str(e)
+                continue
+            result["cases"][case.name] = c
+            few = len(c["rounds"]["kernel"])
+            print(row(case.name, c) + (f"   {few} rounds" if few < args.rounds else ""), flush=True)
+        if not args.names or any(n in "idle" for n in args.names):
+            result["idle_percent"] = idle(d)
+            print(f"\nidle with 1,000 connections: the daemon uses {result['idle_percent']:.2f} % of a core")
+        result["placement_ns_after"] = probe()
+        print("placement probe afterwards, ns:", result["placement_ns_after"])
+    if args.out:
+        with open(args.out, "w") as f:
+            json.dump(result, f, indent=1)
 
 
 def main():
     ap = argparse.ArgumentParser()
-    ap.add_argument("-r", "--rounds", type=int, default=5)
+    ap.add_argument("-r", "--rounds", type=int, default=int(os.environ.get("ROUNDS") or 5))
     ap.add_argument("-o", "--out")
+    ap.add_argument("--free", action="store_true", help="do not pin")
     ap.add_argument("names", nargs="*", help="parts of case names")
     args = ap.parse_args()
-    with stk.stackd() as d:
-        ns = veth(d)
-        sides = [Side(d, ns), Side(d)]
-        cc = open("/proc/sys/net/ipv4/tcp_congestion_control").read().strip()
-        if not args.names:
-            micro = os.path.join(stk.BUILD, "bench", "micro-kernel_fd")
-            print(d.run([micro], on_stack=True).decode())
-        print(f"medians of {args.rounds} rounds; the kernel uses {cc}, stackd NewReno\n")
-        print(f"{'':16} {'kernel req/s':>13} {'stackd req/s':>13} {'ratio':>6}   "
-              f"{'kernel µs CPU':>13} {'stackd µs CPU':>13} {'ratio':>6}")
-        result = {}
-        for case in CASES:
-            if args.names and not any(n in case for n in args.names):
-                continue
-            got = {"kernel": [], "stackd": []}
-            for _ in range(args.rounds):
-                for s in sides:
-                    got[s.name].append(once(s, case))
-            med = {k: [statistics.median(x[i] for x in v) for i in (0, 1)] for k, v in got.items()}
-            k, s = med["kernel"], med["stackd"]
-            print(f"{case:16} {k[0]:13.0f} {s[0]:13.0f} {s[0] / k[0]:6.2f}   "
-                  f"{k[1]:13.2f} {s[1]:13.2f} {k[1] / s[1] if s[1] else 0:6.2f}", flush=True)
-            result[case] = {"rounds": got, "median": med}
-        if args.out:
-            with open(args.out, "w") as f:
-                json.dump({"congestion_control": {"kernel": cc, "stackd": "newreno"},
-                           "cases": result}, f, indent=1)
-
-
-if __name__ == "__main__":
-    out = [os.path.abspath(a) if i and sys.argv[i - 1] in ("-o", "--out") else a
-           for i, a in enumerate(sys.argv)]
-    sys.argv = out
+    if args.out:
+        args.out = os.path.abspath(args.out)
+        sys.argv = [sys.argv[0], "-r", str(args.rounds), "-o", args.out, *["--free"] * args.free, *args.names]
     stk.enter_namespaces()
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
     stk.private_tmp()
+    run(args)
+
+
+if __name__ == "__main__":
     main()

@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 # scripts/deps.sh - install what is missing, from Debian's own archive, and say what
-# Usage: deps.sh build|test. Services that come with a package are not started by the installation.
+# Usage: deps.sh build|run|test|bench. Services that come with a package are not started by the installation.
 set -eu
 
 build="gcc make libc6-dev linux-libc-dev liburing-dev libnuma-dev libhwloc-dev libseccomp-dev
@@ -16,7 +16,8 @@ case "${1:-}" in
 build) want="$build" ;;
 run) want="$build $run" ;;
 test) want="$build $run $tests" ;;
-*) echo "usage: deps.sh build|run|test" >&2; exit 2 ;;
+bench) want="$build $run $tests python3-matplotlib" ;;
+*) echo "usage: deps.sh build|run|test|bench" >&2; exit 2 ;;
 esac
 
 missing=""

@@ -18,7 +18,8 @@ SQL = ("select count(*), sum(length(repeat(g::text, 2000))) from generate_series
 
 
 class Postgres:
-    def __init__(self, d, addr, on_stack):
+    def __init__(self, d, addr, on_stack, wrap=()):
+        """@wrap: goes before the server's command (a namespace of its own)."""
         found = sorted(glob.glob("/usr/lib/postgresql/*/bin/postgres"))
         if not found:
             raise stk.Skip("postgresql is not installed")
@@ -29,13 +30,13 @@ class Postgres:
         os.chown(self.data, pwd.getpwnam("postgres").pw_uid, pwd.getpwnam("postgres").pw_gid)
         d.run([*RUN, self.bin + "/initdb", "-D", self.data, "-A", "trust", "-N", "--no-instructions"])
         with open(self.data + "/pg_hba.conf", "a") as f:
-            f.write("host all all 192.0.2.0/24 trust\n")
+            f.write("host all all samenet trust\nhost all all 192.0.2.0/24 trust\n")
         args = ["postgres", "-D", self.data, "-k", self.data, "-h", addr, "-c", "fsync=off",
                 "-c", "max_connections=80", "-c", "shared_buffers=16MB"]
         args[0] = found[-1]
         if on_stack:
             args = [os.path.join(stk.PLAIN, "stackrun"), "--run-dir", d.run_dir, *args]
-        self.p = d.start([*RUN, *args], cwd=self.data)
+        self.p = d.start([*wrap, *RUN, *args], cwd=self.data)
         stk.wait_for("the server accepts", lambda: stk.subprocess.run(
             [self.bin + "/pg_isready", "-q", "-h", addr]).returncode == 0, 30)
 
