@@ -1,15 +1,15 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""bench/bench.py [-r ROUNDS] [-o FILE.json] [--free] [NAME...] - servers on the kernel and on stackd.
+"""bench/bench.py [-r ROUNDS] [-o FILE.json] [--free] [NAME...] - servers on kernel and stackd.
 
-The kernel's server stands behind a veth pair, stackd's behind a TAP; the load generator is always the
-kernel's. The two sides alternate within one run, and medians of the rounds are compared, never figures of
-different runs. With two CPUs or more the server and the daemon have one of them and the load another
-(--free: they run where the scheduler likes).
+The kernel's server stands behind a veth pair, stackd's behind a TAP; the load generator is always
+the kernel's. The two sides alternate within one run, and medians of the rounds are compared, never
+figures of different runs. With two CPUs or more the server and the daemon have one of them and the
+load another (--free: they run where the scheduler likes).
 
-CPU time per operation is told apart: program = the server's processes, engine = the daemon's, load = the
-generator's. A kernel does much of its receive work in the context of whoever sent (veth, TAP), so a part of
-the kernel's cost stands under load: "all" is what compares."""
+CPU time per operation is told apart: program = the server's processes, engine = the daemon's,
+load = the generator's. A kernel does much of its receive work in the context of whoever sent (veth,
+TAP), so a part of the kernel's cost stands under load: "all" is what compares."""
 import argparse
 import json
 import os
@@ -19,7 +19,8 @@ import sys
 import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-sys.path[:0] = [os.path.join(HERE, "..", "tests", "lib"), os.path.join(HERE, "..", "tests", "apps"), HERE]
+TESTS = os.path.join(HERE, "..", "tests")
+sys.path[:0] = [os.path.join(TESTS, "lib"), os.path.join(TESTS, "apps"), HERE]
 import stk                                                                    # noqa: E402
 from cases import CASES                                                       # noqa: E402
 from test_load import Held, PROGS, PY, end                                    # noqa: E402
@@ -33,7 +34,7 @@ LIMIT = 780                     # seconds for all cases: with less time each has
 
 
 def cpu_of(pids):
-    """CPU seconds of processes: their threads by the scheduler's clock, children they waited for by ticks."""
+    """CPU seconds of processes: threads by the scheduler's clock, children waited for by ticks."""
     total = 0.0
     for pid in pids:
         try:
@@ -103,7 +104,7 @@ def load(cmd, pin):
 
 
 def once(side, case, pin):
-    """One round of one side. Return: {rate, program, engine, load, all}; CPU in microseconds per operation."""
+    """One round of one side. Return: {rate, program, engine, load, all}; CPU in µs per operation."""
     server, cmd = case.start(side)
     pids = tree(server.pid)
     before = cpu_of(pids), cpu_of(side.engine())
@@ -126,8 +127,9 @@ def compare(case, sides, rounds, pin, until):
             break
         for s in sides if i % 2 == 0 else reversed(sides):
             got[s.name].append(once(s, case, pin))
+    median = {k: {m: statistics.median(x[m] for x in v) for m in v[0]} for k, v in got.items()}
     return {"unit": case.unit, "per": case.per, "less_is_better": case.less, "rounds": got,
-            "median": {k: {m: statistics.median(x[m] for x in v) for m in v[0]} for k, v in got.items()}}
+            "median": median}
 
 
 def idle(d):
@@ -147,8 +149,8 @@ def idle(d):
 
 def probe():
     """Nanoseconds of a round trip of one cache line between the two CPUs, and of a futex hand-over."""
-    out = subprocess.run([os.path.join(stk.BUILD, "bench", "micro-place")], capture_output=True, text=True,
-                         timeout=60)
+    out = subprocess.run([os.path.join(stk.BUILD, "bench", "micro-place")], capture_output=True,
+                         text=True, timeout=60)
     return json.loads(out.stdout) if out.returncode == 0 else {}
 
 
@@ -164,7 +166,8 @@ def row(name, c):
     cpu = "   ".join(f"{x['program']:8.2f} {x['engine']:8.2f} {x['load']:8.2f} {x['all']:7.2f}"
                      for x in (k, s))
     return (f"{name:16} {c['unit']:14} {k['rate']:10.{2 if k['rate'] < 1000 else 0}f} "
-            f"{s['rate']:10.{2 if s['rate'] < 1000 else 0}f} {gain:6.2f}   {cpu} {k['all'] / s['all']:6.2f}")
+            f"{s['rate']:10.{2 if s['rate'] < 1000 else 0}f} {gain:6.2f}   {cpu} "
+            f"{k['all'] / s['all']:6.2f}")
 
 
 def run(args):
@@ -179,7 +182,8 @@ def run(args):
                   "congestion_control": {"kernel": cc, "stackd": "newreno"},
                   "kernel": os.uname().release, "cpus": len(CPUS)}
         print(f"medians of {args.rounds} rounds; congestion control: the kernel {cc}, stackd newreno; "
-              f"{len(CPUS)} CPUs, " + ("server and daemon on one, load on another" if pin else "not pinned"))
+              f"{len(CPUS)} CPUs, " +
+              ("server and daemon on one, load on another" if pin else "not pinned"))
         print("placement probe, ns:", result["placement_ns"])
         print("gain > 1: stackd is better\n\n" + HEAD)
         todo = [c for c in CASES if not args.names or any(n in c.name for n in args.names)]
@@ -196,7 +200,8 @@ def run(args):
             print(row(case.name, c) + (f"   {few} rounds" if few < args.rounds else ""), flush=True)
         if not args.names or any(n in "idle" for n in args.names):
             result["idle_percent"] = idle(d)
-            print(f"\nidle with 1,000 connections: the daemon uses {result['idle_percent']:.2f} % of a core")
+            print(f"\nidle with 1,000 connections: the daemon uses "
+                  f"{result['idle_percent']:.2f} % of a core")
         result["placement_ns_after"] = probe()
         print("placement probe afterwards, ns:", result["placement_ns_after"])
     if args.out:
@@ -213,7 +218,8 @@ def main():
     args = ap.parse_args()
     if args.out:
         args.out = os.path.abspath(args.out)
-        sys.argv = [sys.argv[0], "-r", str(args.rounds), "-o", args.out, *["--free"] * args.free, *args.names]
+        sys.argv = [sys.argv[0], "-r", str(args.rounds), "-o", args.out, *["--free"] * args.free,
+                    *args.names]
     stk.enter_namespaces()
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
     stk.private_tmp()

@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: MIT
-"""bench/plot.py RESULT.json OUT.svg - rates beside the kernel's, and where the CPU time of an operation goes."""
+"""bench/plot.py RESULT.json OUT.svg - rates beside the kernel's, and where the CPU time goes."""
 import json
 import sys
 
@@ -15,7 +15,8 @@ def rates(ax, cases):
     """A bar per case: how many times better stackd is, with the rounds' spread."""
     for i, (name, c) in enumerate(cases.items()):
         k = c["median"]["kernel"]["rate"]
-        each = sorted(k / x["rate"] if c["less_is_better"] else x["rate"] / k for x in c["rounds"]["stackd"])
+        each = sorted(k / x["rate"] if c["less_is_better"] else x["rate"] / k
+                      for x in c["rounds"]["stackd"])
         s = c["median"]["stackd"]["rate"]
         gain = k / s if c["less_is_better"] else s / k
         ax.barh(i, gain, color="#54a24b" if gain >= 1 else "#e45756")
@@ -34,7 +35,8 @@ def cpu(ax, cases):
             left = 0
             for part, color in PARTS:
                 width = c["median"][side][part] / whole
-                ax.barh(y, width, .36, left=left, color=color, label=part if i + (side > "kernel") == 0 else None)
+                first = i == 0 and side == "kernel"
+                ax.barh(y, width, .36, left=left, color=color, label=part if first else None)
                 left += width
             ax.text(left, y, " " + side, va="center", fontsize=7)
     ax.set_yticks(range(len(cases)), list(cases))

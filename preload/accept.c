@@ -54,6 +54,7 @@ static int install(uint32_t slot, uint32_t gen, int family, int flags)
 	}
 	or_sc(&p->flags, SD_P_PLACEHOLD | (flags & SOCK_NONBLOCK ? SD_P_NONBLOCK : 0));
 	pl_fd_enter_own(fd, slot);
+	pl_why(fd, "stackd", "accepted");
 	return fd;
 }
 

@@ -108,7 +108,11 @@ static bool came_to_nothing(int err)
 static int connect_kernel(int fd, uint32_t slot, const struct sockaddr *sa, socklen_t len)
 {
 	int err = real.connect(fd, sa, len) < 0 ? errno : 0;
+	struct sd_addr addr;
+	uint16_t port;
 
+	if (!pl_addr_in(pl_p(slot)->opts.family, sa, len, &addr, &port))
+		pl_why_addr(fd, "kernel", "no route of stackd's leads to", &addr, port);
 	if (!came_to_nothing(err))
 		pl_fallback(fd, slot);
 	else if (err == ECONNREFUSED || err == ETIMEDOUT)	/* an attempt that has failed */
@@ -135,6 +139,7 @@ static int connect_stream(int fd, uint32_t slot, const struct sockaddr *sa, sock
 	if (!stackd_reaches(slot, &addr))
 		return pl_own_kern(slot) ? connect_kernel(fd, slot, sa, len) : -ENETUNREACH;
 	pl_err_take(slot);		/* of an earlier attempt */
+	pl_why_addr(fd, "stackd", "connects to", &addr, port);
 	or_sc(&p->flags, SD_P_CONNECTING);
 	r = engine_connect(slot, &addr, port);
 	if (r) {
@@ -160,6 +165,8 @@ static int connect_dgram(int fd, uint32_t slot, const struct sockaddr *sa, sockl
 		return connect_kernel(fd, slot, sa, len);
 	if (!r && pl_kern_port(fd))
 		r = pl_dgram_autobind(fd, slot);
+	if (!r)
+		pl_why_addr(fd, "stackd", "connects to", &addr, port);
 	if (!r)
 		r = engine_connect(slot, &addr, port);
 	if (r)

@@ -50,8 +50,10 @@ static int setfl(int fd, uint32_t slot, int fl)
 	if (kern_flags_follow(slot) && real.fcntl(fd, F_SETFL, fl) < 0)
 		return -errno;
 	flag(slot, SD_P_NONBLOCK, fl & O_NONBLOCK);
-	if (fl & O_ASYNC)
+	if (fl & O_ASYNC) {
 		pl_fallback(fd, slot);
+		pl_why(fd, "kernel", "O_ASYNC: only the kernel sends SIGIO");
+	}
 	return 0;
 }
 

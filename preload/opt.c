@@ -310,6 +310,7 @@ static int set_kernel_only(int fd, uint32_t slot, int level, int name, const voi
 	if (real.setsockopt(fd, level, name, val, len) < 0)
 		return -errno;
 	pl_fallback(fd, slot);
+	pl_why_num(fd, "kernel", "an option that only the kernel has: level, number", level, name);
 	return 0;
 }
 

@@ -128,6 +128,14 @@ int pl_fd_dup(int fd, int cmd, int min);
  * cleared. */
 void pl_fallback(int fd, uint32_t slot);
 
+/* ---- why.c ---- */
+/* Who carries @fd ("stackd", "kernel", "both") and why, when stackrun --why asked for it. */
+void pl_why(int fd, const char *carrier, const char *why);
+void pl_why_addr(int fd, const char *carrier, const char *what, const struct sd_addr *addr,
+		 uint16_t port);
+void pl_why_num(int fd, const char *carrier, const char *what, int a, int b);
+
+
 /* ---- env.c, exec.c ---- */
 
 #define PL_ENV_ADDED 3			/* variables that pl_env_make() may add */

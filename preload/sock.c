@@ -101,6 +101,11 @@ PL_EXPORT int socket(int domain, int type, int protocol)
 	proto = wanted(domain, type, protocol);
 	if (proto && pl_attach() == 0)
 		sock_new(fd, domain, type, proto);
+	else if (proto)
+		pl_why(fd, "kernel", "there is no daemon to attach to");
+	else if (domain == AF_INET || domain == AF_INET6)
+		pl_why_num(fd, "kernel", "stackd has no such socket: type, protocol", type & 15,
+			   protocol);
 	return fd;
 }
 
@@ -203,6 +208,7 @@ static int bind_kernel(int fd, uint32_t slot, const struct sockaddr *sa, socklen
 	if (real.bind(fd, sa, len) < 0)
 		return -errno;
 	pl_fallback(fd, slot);
+	pl_why(fd, "kernel", "bound to an address that is not stackd's");
 	return 0;
 }
 
@@ -271,6 +277,7 @@ static int sock_bind(int fd, uint32_t slot, const struct sockaddr *sa, socklen_t
 {
 	struct sd_addr addr;
 	uint16_t port;
+	int r;
 
 	if (pl_addr_in(pl_p(slot)->opts.family, sa, len, &addr, &port))
 		return bind_kernel(fd, slot, sa, len);	/* its errno; AF_UNSPEC it takes */
@@ -278,8 +285,13 @@ static int sock_bind(int fd, uint32_t slot, const struct sockaddr *sa, socklen_t
 		return bind_refused(slot, &addr, port);
 	if (pl_p(slot)->opts.type == SOCK_STREAM && !unhold(fd, slot))
 		return -EINVAL;
-	if (sd_addr_is_any(&addr))
-		return bind_any(fd, slot, sa, len, &addr, port);
+	if (sd_addr_is_any(&addr)) {
+		r = bind_any(fd, slot, sa, len, &addr, port);
+		if (!r)
+			pl_why_addr(fd, "both", "stackd for its addresses, the kernel for others:",
+				    &addr, port);
+		return r;
+	}
 	if (pl_route(&addr) != PL_VIA_LOCAL)
 		return bind_kernel(fd, slot, sa, len);
 	if (pl_p(slot)->opts.type == SOCK_DGRAM && pl_kern_port(fd))
@@ -288,7 +300,10 @@ static int sock_bind(int fd, uint32_t slot, const struct sockaddr *sa, socklen_t
 		and_sc(&pl_p(slot)->flags, ~SD_P_HYBRID);
 		pl_epoll_hybrid(slot);
 	}
-	return bind_engine(slot, &addr, port, no_port(slot) ? SD_BIND_DEFER_PORT : 0);
+	r = bind_engine(slot, &addr, port, no_port(slot) ? SD_BIND_DEFER_PORT : 0);
+	if (!r)
+		pl_why_addr(fd, "stackd", "bound to stackd's address", &addr, port);
+	return r;
 }
 
 PL_EXPORT int bind(int fd, const struct sockaddr *sa, socklen_t len)

@@ -14,6 +14,7 @@
 #include "stackctl/client.h"
 #include "stackctl/nic.h"
 #include "stackctl/table.h"
+#include "stackctl/why.h"
 
 #define CAPTURE "-capture"
 
@@ -21,9 +22,10 @@ static const char help_text[] =
 "Usage: stackctl [--run-dir DIR] [--json] show TOPIC\n"
 "       stackctl [--run-dir DIR] [--json] sysctl [-w] NAME[=VALUE] | -a\n"
 "       stackctl [--run-dir DIR] capture [-w FILE] [OPTION]... [FILTER]\n"
+"       stackctl [--run-dir DIR] why PID\n"
 "       stackctl [--run-dir DIR] nic claim|release PCI | reset\n"
 "       stackctl [--run-dir DIR] nic rss DEV tcp4|udp4|... sdfn | key HEX | indir QUEUE,...\n"
-"Topics: sockets device nic queues rss coalesce\n"
+"Topics: sockets fds device nic queues rss coalesce\n"
 "        netdev snmp softnet neigh route programs users workers drops\n";
 
 /* As sysctl(8) does. */
@@ -125,6 +127,8 @@ static int parse(int argc, char **argv, struct request *rq)
 	}
 	if (argc - i != 2)
 		return usage("expected a command and one word") + 1;
+	if (!strcmp(argv[i], "why"))
+		return why(rq->run_dir, argv[i + 1]) + 1;
 	if (!strcmp(argv[i], "show"))
 		rq->type = CTL_SHOW;
 	else if (!strcmp(argv[i], "sysctl"))

@@ -22,11 +22,12 @@
 #define SHIM_INSTALLED	"/usr/lib/stackd/" SHIM
 
 static const char help_text[] =
-"Usage: stackrun [--run-dir DIR] [--verbose] PROGRAM [ARG]...\n"
+"Usage: stackrun [--run-dir DIR] [--verbose] [--why] PROGRAM [ARG]...\n"
 "Run PROGRAM with its TCP and UDP sockets on stackd.\n"
 "\n"
 "  --run-dir DIR   stackd's run directory (default: $STACKD_RUN_DIR, else /run/stackd)\n"
 "  --verbose       say what is done, and let the shim say what it does\n"
+"  --why           for each socket: who carries it, stackd or the kernel, and why (stderr)\n"
 "  --help\n";
 
 static int say(int code, const char *what, const char *why)
@@ -131,7 +132,7 @@ int main(int argc, char **argv)
 {
 	char shim[PATH_MAX], path[PATH_MAX];
 	const char *dir = NULL;
-	bool verbose = false;
+	bool verbose = false, why = false;
 	int i, r;
 
 	for (i = 1; i < argc && argv[i][0] == '-'; i++) {
@@ -140,6 +141,8 @@ int main(int argc, char **argv)
 			return 0;
 		} else if (!strcmp(argv[i], "--verbose")) {
 			verbose = true;
+		} else if (!strcmp(argv[i], "--why")) {
+			why = true;
 		} else if (!strcmp(argv[i], "--run-dir") && i + 1 < argc) {
 			dir = argv[++i];
 		} else if (!strncmp(argv[i], "--run-dir=", 10)) {
@@ -163,7 +166,8 @@ int main(int argc, char **argv)
 			   r == ENOENT ? "no such program" : strerror(r));
 	warn_unfit(path);
 	if ((dir && setenv("STACKD_RUN_DIR", dir, 1)) || set_preload(shim) ||
-	    (verbose && setenv("STACKD_VERBOSE", "1", 1)))
+	    (verbose && setenv("STACKD_VERBOSE", "1", 1)) ||
+	    (why && setenv("STACKD_WHY", "1", 1)))
 		return say(2, "environment", strerror(errno));
 	if (verbose)
 		fprintf(stderr, "stackrun: %s with LD_PRELOAD=%s\n", path, getenv("LD_PRELOAD"));

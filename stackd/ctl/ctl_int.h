@@ -270,6 +270,8 @@ const char *show_addr(const struct sd_addr *a, char *buf);
 void show_sockets(struct worker *w, struct show_pos *p, json_t *list);
 void show_programs_part(struct worker *w, json_t *list);
 json_t *show_programs(struct engine *eng, json_t *list);
+/* What the open tables say: the first SHOW_FDS numbers of each process. */
+json_t *show_fds(struct engine *eng, json_t *list);
 /* ---- show_dev.c ---- */
 void show_netdev(struct worker *w, json_t *list);
 void show_workers(struct worker *w, json_t *list);

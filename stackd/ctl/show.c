@@ -15,6 +15,7 @@ static const struct show_topic topics[] = {
 	{ .name = "sockets", .piece = show_sockets },
 	{ .name = "programs", .part = show_programs_part, .finish = show_programs },
 	{ .name = "users", .part = show_programs_part, .finish = show_users },
+	{ .name = "fds", .finish = show_fds },
 	{ .name = "netdev", .part = show_netdev },
 	{ .name = "workers", .part = show_workers },
 	{ .name = "neigh", .part = show_neigh },

@@ -7,6 +7,10 @@
 #include <arpa/inet.h>
 #include <stdlib.h>
 
+#include "shm/opentab.h"
+
+#define SHOW_FDS	8192		/* numbers looked at of one process: worker 0 does it */
+
 /* ---- sockets ---- */
 
 struct sock_list {
@@ -157,4 +161,40 @@ json_t *show_programs(struct engine *eng, json_t *list)
 	app_proc_walk(&eng->w[0]->st, one_proc, l);
 	free(l);
 	return procs;
+}
+
+/* ---- fds ---- */
+
+static void fds_of_proc(void *arg, uint32_t rec, const struct app_proc *p)
+{
+	static const char *const kind[] = {
+		[SD_OFD_SOCK] = "socket", [SD_OFD_EPOLL] = "epoll", [SD_OFD_SHIM] = "shim" };
+	struct proc_list *l = arg;
+	const struct shm_seg *seg = stack_seg(&l->eng->w[0]->st, p->seg);
+	const struct sd_proc *sp = seg ? shm_proc(seg, p->idx) : NULL;
+	int len = p->live && sp ? shm_opentab_len(sp) : 0;
+
+	for (int fd = 0; fd < len && fd < SHOW_FDS; fd++) {
+		sd_ofd o = shm_ofd_get(sp, fd);
+		uint32_t k = SD_OFD_KIND(o);
+
+		if (!o || k > SD_OFD_SHIM || !kind[k])
+			continue;
+		json_array_append_new(l->list, json_pack("{sI si ss si sI}", "pid",
+			(json_int_t)(p->pid ? p->pid : ld_rlx(&sp->pid)), "fd", fd,
+			"kind", kind[k], "segment", p->seg, "slot", (json_int_t)SD_OFD_IDX(o)));
+	}
+}
+
+json_t *show_fds(struct engine *eng, json_t *list)
+{
+	struct proc_list *l = calloc(1, sizeof(*l));
+
+	if (!l)
+		return list;
+	l->eng = eng;
+	l->list = list;
+	app_proc_walk(&eng->w[0]->st, fds_of_proc, l);
+	free(l);
+	return list;
 }
