@@ -162,8 +162,8 @@ void pl_attach_inherit(int ctl);
 /* One line on stderr, once per program and its fork children. */
 __attribute__((format(printf, 1, 2)))
 void pl_warn_once(const char *fmt, ...);
-/* The right to bind @port, for the next bind() of it: asked for when it takes a capability. What the
- * answer was shows at the bind(). */
+/* The right to bind @port, for the next bind() of it: asked for when it takes a capability. What
+ * the answer was shows at the bind(). */
 void pl_low_port(uint16_t port);
 
 /* ---- sock.c ---- */

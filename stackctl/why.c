@@ -169,8 +169,8 @@ static void print_kernels(const struct process *p, int fd, unsigned long inode)
 	if (find_inode(p, "unix", 6, inode, local, remote))
 		printf("fd %-5d kernel  unix: neither TCP nor UDP\n", fd);
 	else
-		printf("fd %-5d kernel  neither bound nor connected, or neither TCP nor UDP%s%s\n", fd,
-		       p->shim && p->attached ? "" : ": ",
+		printf("fd %-5d kernel  neither bound nor connected, or neither TCP nor UDP%s%s\n",
+		       fd, p->shim && p->attached ? "" : ": ",
 		       p->shim && p->attached ? "" : reason(p, local, remote));
 }
 

@@ -490,8 +490,8 @@ struct sd_route {
 	uint32_t ifindex;		/* SD_RT_LOCAL: interface that carries it, 0 = none */
 };
 
-/* A worker's sleeping word. Napping: it looks by itself within 100 us; who has more to do rings when
- * he has done that. */
+/* A worker's sleeping word. Napping: it looks by itself within 100 us; who has more to do rings
+ * when he has done that. */
 #define SD_SLEEPING	1u		/* ring the doorbell */
 #define SD_NAPPING	2u		/* ring it before you wait yourself */
 
@@ -508,7 +508,7 @@ struct sd_info {
 	uint32_t crowded;
 	uint32_t pad0;
 	uint64_t pad[3];
-	/* sleeping: SD_SLEEPING, SD_NAPPING, 0 = awake. cpu: where it runs, + 1; a hint, 0 = none */
+	/* sleeping: SD_SLEEPING, SD_NAPPING, 0 = awake. cpu: where it runs, + 1; 0 = unknown */
 	struct { uint32_t sleeping, cpu; uint32_t pad[14]; } worker[SD_MAX_WORKERS];
 	/* Defaults that programs show before the engine knows the socket. */
 	uint32_t def_sndbuf, def_rcvbuf, max_sndbuf, max_rcvbuf, somaxconn;

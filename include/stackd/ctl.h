@@ -8,9 +8,10 @@
  * process index of its own with the open table cloned, and a new connection; the sender then closes
  * the old one, which ends what the image before exec had held.
  * A message that does not parse, is of unknown type or has a wrong size is answered with CTL_ERROR
- * and -EPROTO, and the connection is closed; so is a HELLO or REATTACH that cannot be granted (HELLO:
- * -EACCES not admitted, -EAGAIN too many processes or connections of the uid, -ENOMEM its memory is
- * used up). FORK, MBOX and LOWPORT that cannot are answered with CTL_ERROR, and nothing else changes.
+ * and -EPROTO, and the connection is closed; so is a HELLO or REATTACH that cannot be granted
+ * (HELLO: -EACCES not admitted, -EAGAIN too many processes or connections of the uid, -ENOMEM its
+ * memory is used up). FORK, MBOX and LOWPORT that cannot are answered with CTL_ERROR, and nothing
+ * else changes.
  */
 #ifndef STACKD_CTL_H
 #define STACKD_CTL_H

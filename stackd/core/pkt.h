@@ -90,8 +90,8 @@ struct pkt_pool_conf {
 /* One mapping, prefaulted, hugepages when there are any, MAP_SHARED. Return: 0 or -errno. */
 int pkt_pool_create(const struct pkt_pool_conf *conf, struct pkt_pool **ret_pool);
 void pkt_pool_destroy(struct pkt_pool *pool);
-/* All packet buffers of the pool, in one piece, page-aligned; descriptors are elsewhere. For devices
- * that must be shown the memory. */
+/* All packet buffers of the pool, in one piece, page-aligned; descriptors are elsewhere. For
+ * devices that must be shown the memory. */
 void *pkt_pool_mem(const struct pkt_pool *pool, size_t *ret_len);
 /* A reset packet with PKT_HEADROOM in front, len 0. NULL = pool empty (caller counts a drop). */
 struct pkt *pkt_alloc(struct pkt_pool *pool, bool big);

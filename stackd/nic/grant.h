@@ -28,7 +28,7 @@ struct nic_grant {
 	uint16_t queues;		/* 1 .. NIC_QUEUES_MAX */
 	uint32_t mtu;			/* bytes of IP packet */
 	int32_t numa_node;		/* where the device is, -1 = unknown */
-	uint32_t ifindex;		/* of the kernel's interface that carries the frames, 0 = none */
+	uint32_t ifindex;		/* of the kernel's interface below, 0 = none */
 	uint32_t fd_cnt;
 	uint16_t kport_queues;		/* of the kernel port's TAP: that many fds at the end */
 	uint16_t kport_lo, kport_hi;	/* client ports that its kernel leaves alone; 0 = unknown */
