@@ -25,7 +25,7 @@ def twenty_thousand(workers):
                 round_of(d, server, 500, 10, True)
             stk.wait_for("TIME_WAIT ends", lambda: no_timewait(d), 120)
             sizes.append(processes(d))
-        grown(*sizes)
+        grown(d, sizes[0])
 
 
 if __name__ == "__main__":

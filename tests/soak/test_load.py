@@ -180,7 +180,7 @@ def mixed_run(workers, seconds):
                 fds_return(d, before)
                 sizes.append(processes(d))
         print(f"# {kills} kills")
-        grown(*sizes, 32768)
+        grown(d, sizes[0], 32768)
 
 
 @stk.test(*stk.workers(1, 2))
