@@ -60,14 +60,17 @@ static void slot_release(struct stack *st, const struct app_proc *p, uint32_t sl
 }
 
 /* The memory goes back to the kernel, bits and all: a million of them may be set. A sibling that
- * posts meanwhile leaves a bit for the next owner, who looks once for nothing. */
+ * posts meanwhile leaves a bit for the next owner, who looks once for nothing. Numbers of replies go
+ * on: the slot still holds the last one, and another may be on its way; neither is for the next. */
 static void mbox_free(struct stack *st, const struct app_proc *p, uint32_t i)
 {
 	struct shm_seg *seg = &st->segs[p->seg];
 	struct sd_mbox *mb = shm_mbox(seg, i);
+	uint32_t rseq = ld_acq(&mb->rseq);
 
 	xchg_sc(&mb->sleeping, SD_MBOX_AWAKE);
 	(void)madvise(mb, SD_MBOX_STRIDE, MADV_REMOVE);
+	st_rel(&mb->rseq, rseq);
 	st->app->segs[p->seg].mbox_owner[i] = 0;
 	and_sc(&shm_rw_hdr(seg)->mbox_used[i / 64], ~(1ull << i % 64));
 }

@@ -126,7 +126,8 @@ Test(walk, large_table)
 	ax_fini();
 }
 
-/* Every bit of a mailbox is set when its owner dies. */
+/* Every bit of a mailbox is set when its owner dies. The next owner finds none, and does not take
+ * the answer to the last owner's command for the one to its own first. */
 Test(walk, full_mailboxes)
 {
 	struct ax_prog p, c;
@@ -142,6 +143,7 @@ Test(walk, full_mailboxes)
 		mb = shm_mbox(ax_seg(), more[i]);
 		memset(mb->top, 0xff, sizeof(mb->top));
 		memset(mb->mid, 0xff, sizeof(mb->mid) + sizeof(mb->leaf));
+		st_rel(&mb->rseq, 1 + i);
 	}
 	ax_detach(&c);
 	for (unsigned i = 0; i < 10 && !sx.h->st[0].app->job_cnt; i++)
@@ -149,8 +151,11 @@ Test(walk, full_mailboxes)
 	run_jobs();
 	cr_expect_lt(steps, FEW);
 	cr_assert_eq(app_mbox_alloc(&sx.h->st[0], p.rec, more, 100), 0);
-	for (unsigned i = 0; i < 100; i++)
-		cr_expect_eq(shm_mbox_take(shm_mbox(ax_seg(), more[i]), bits, 4), 0);
+	for (unsigned i = 0; i < 100; i++) {
+		mb = shm_mbox(ax_seg(), more[i]);
+		cr_expect_eq(shm_mbox_take(mb, bits, 4), 0);
+		cr_expect_neq(ld_acq(&mb->rseq), 0, "numbers of replies go on");
+	}
 	ax_detach(&p);
 	ax_drain();
 	ax_fini();
