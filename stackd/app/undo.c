@@ -61,7 +61,7 @@ static void slot_release(struct stack *st, const struct app_proc *p, uint32_t sl
 
 /* The memory goes back to the kernel, bits and all: a million of them may be set. A sibling that
  * posts meanwhile leaves a bit for the next owner, who looks once for nothing. Numbers of replies
- * go on: the slot still holds the last, another may be on its way; neither is for the next owner. */
+ * go on: the slot still holds the last, another may be on its way; neither is for the next one. */
 static void mbox_free(struct stack *st, const struct app_proc *p, uint32_t i)
 {
 	struct shm_seg *seg = &st->segs[p->seg];
