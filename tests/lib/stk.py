@@ -383,6 +383,9 @@ def workers(*counts):
 
 def main():
     """Run the file's tests, in namespaces of their own. Arguments: parts of names to run only those."""
+    # A shell that starts us in the background has them ignored, and programs would inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGQUIT, signal.SIG_DFL)
     enter_namespaces()
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
     private_tmp()
