@@ -20,7 +20,7 @@
 #include "stackd/core/toeplitz.h"
 #include "stackd/nic/vfio/virtio_int.h"
 
-#define RESET_LIMIT_US	1000000u
+#define RESET_LIMIT_US	5000000u
 
 static const uint64_t wanted =
 	VF_VERSION_1 | VF_ACCESS_PLATFORM | VF_CSUM | VF_GUEST_CSUM | VF_MTU | VF_MAC |
@@ -272,6 +272,7 @@ static int queue(struct nic_dev *dev, uint16_t n, struct stack *st, struct nic *
 	}
 	q->v = d->v;
 	q->dev = dev;
+	q->rss = d->features & VF_RSS;
 	q->rx_idx = (uint16_t)(2 * n);	/* 5.1.2 */
 	q->tx_idx = (uint16_t)(2 * n + 1);
 	q->nic = (struct nic){

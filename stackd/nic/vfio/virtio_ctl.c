@@ -14,7 +14,7 @@
 
 #define CTRL_SIZE	16u		/* descriptors */
 #define CTRL_ROOM	512u		/* bytes of a command with its answer */
-#define CTRL_LIMIT_US	100000u
+#define CTRL_LIMIT_US	2000000u
 
 size_t virtio_ctl_size(void)
 {

@@ -16,7 +16,7 @@ struct virtio_q {
 	struct vfio *v;
 	struct nic_dev *dev;
 	uint32_t hdr_len;		/* VNET_HDR_LEN or VNET_HDR_LEN_HASH */
-	bool mergeable, running, armed;
+	bool mergeable, running, armed, rss;
 	volatile uint16_t *rx_bell, *tx_bell;	/* 4.1.5.2: write the queue's number */
 	uint16_t rx_idx, tx_idx;
 	/* A frame in several buffers whose last ones have not come yet. */

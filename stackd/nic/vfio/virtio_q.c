@@ -33,6 +33,22 @@ static void bell(struct virtio_q *q, volatile uint16_t *at, uint16_t idx)
 	*at = idx;
 }
 
+/* There are buffers again. QEMU moves a packet to the queue that its hash names; when that one has
+ * no buffer just then, the packet waits at the queue where it came in, which stands still until its
+ * own bell is rung. So with RSS all are rung: a bell says nothing else (4.1.5.2). */
+static void rx_bells(struct virtio_q *q)
+{
+	const struct virtio_dev *d = q->dev->priv;
+
+	if (!q->rss) {
+		bell(q, q->rx_bell, q->rx_idx);
+		return;
+	}
+	for (unsigned i = 0; i < d->dev.grant.queues; i++)
+		if (d->q[i])
+			bell(q, d->q[i]->rx_bell, d->q[i]->rx_idx);
+}
+
 static void broken(struct virtio_q *q)
 {
 	q->running = false;
@@ -330,7 +346,7 @@ static unsigned q_rx(struct nic *nic, struct stack *st, struct pkt **pkts, unsig
 			pkts[cnt++] = frame;
 	}
 	if (q->running && refill(q, st) && vq_publish(&q->rx))
-		bell(q, q->rx_bell, q->rx_idx);
+		rx_bells(q);
 	/* Without buffers the device has nothing to interrupt for. */
 	q->refill_us = q->rx.free_cnt ? st->now_us + REFILL_US : 0;
 	return cnt;
