@@ -83,6 +83,8 @@ def others(prog, workers):
         p = d.stackrun({"named": named, "unbound": unbound}[prog](d, stk.STACK))
         stk.wait_port(stk.STACK, 53)
         dig = [stk.need("dig"), f"@{stk.STACK}", "+short", "+tries=2", "+time=5"]
+        # it listens before its zones are loaded
+        stk.wait_for("it knows its names", lambda: d.run([*dig, "n0.test"]) == b"198.51.100.0\n")
         with stk.through_stackd(d, 10000):
             for how in ([], ["+tcp"]):
                 got = d.run([*dig, *how, *[f"n{i}.test" for i in range(50)]]).decode().split()
