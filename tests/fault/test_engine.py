@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
 """The daemon's own life: engine killed, programs killed, nothing leaks, idle, start and stop."""
+import contextlib
 import os
 import signal
 import socket
@@ -147,11 +148,15 @@ def confined(workers):
             stk.check(st["NoNewPrivs"].strip() == "1" and st["Seccomp"].strip() == "2", str(st))
         stk.check(bin(int(s["CapEff"], 16)).count("1") <= 6 and s["CapEff"] == s["CapBnd"], str(s))
         stk.check(s["NoNewPrivs"].strip() == "1" and s["Seccomp"].strip() == "2", str(s))
-        held = [f"/proc/{e}/fd/{fd}" for fd in os.listdir(f"/proc/{e}/fd")]
-        for path in held:
+        def socks():
+            got = []
+            for fd in os.listdir(f"/proc/{e}/fd"):
+                with contextlib.suppress(FileNotFoundError):        # closed meanwhile
+                    got.append(os.readlink(f"/proc/{e}/fd/{fd}"))
+            return [x for x in got if x.startswith("socket:")]
+        stk.wait_for("the channel and no other socket", lambda: len(socks()) == 1)
+        for path in [f"/proc/{e}/fd/{fd}" for fd in os.listdir(f"/proc/{e}/fd")]:
             stk.check(harmless_fd(d, path), f"the engine holds {os.readlink(path)}")
-        socks = [p for p in held if os.readlink(p).startswith("socket:")]
-        stk.check(len(socks) == 1, f"the channel and nothing else: {socks}")
         for ns in os.listdir(f"/proc/{e}/ns"):
             stk.check(os.readlink(f"/proc/{e}/ns/{ns}") == os.readlink(f"/proc/{d.proc.pid}/ns/{ns}"), ns)
         ours, theirs = (open(f"/proc/{p}/limits").read() for p in (d.proc.pid, e))
