@@ -236,7 +236,8 @@ static void birth_child(const struct birth *b)
 	case MEMBER:
 		child_switch(&b->place);
 		break;
-	default:			/* on the kernel's stack */
+	default:			/* on the kernel's stack; sets go on as copies of the parent's */
+		pl_epoll_fork_parent();
 		fork_lock = 0;
 		st_rel(&pl_attach_failed, 1);
 		st_rel(&pl.attached, false);

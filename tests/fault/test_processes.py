@@ -317,6 +317,21 @@ def nginx_upgrade(workers):
 
 
 @stk.test()
+def orphans():
+    """A program whose daemon is gone forks: the child's epoll sets, inherited and new, answer."""
+    with stk.stackd() as d:
+        p = d.stackrun([sys.executable, prog("orphan.py"), stk.STACK, "7005"],
+                       stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        stk.check(p.stdout.readline() == b"listening\n", "the program did not start")
+        d.ended = True
+        d.proc.kill()
+        d.proc.wait(stk.HANG)
+        said, _ = p.communicate(b"x", stk.HANG)
+        stk.check(said.split(b"\n")[:2] == [b"child 2", b"status 0"], f"said {said}")
+        d.procs.remove(p)
+
+
+@stk.test()
 def redis_bgsave():
     """Children that save while clients write; the data is what was written."""
     with stk.stackd() as d:
