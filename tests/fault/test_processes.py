@@ -3,6 +3,7 @@
 """Processes of one program: exec with sockets, children, passed fds, close loops. Where it makes sense
 the same program runs on the kernel and on stackd, and must say the same."""
 import os
+import select
 import signal
 import socket
 import struct
@@ -316,19 +317,32 @@ def nginx_upgrade(workers):
         d.wait_clean()
 
 
+def read_line(p):
+    """The next line that @p prints, within HANG."""
+    stk.check(select.select([p.stdout], [], [], stk.HANG)[0], "the program says nothing")
+    return p.stdout.readline().strip()
+
+
 @stk.test()
 def orphans():
-    """A program whose daemon is gone forks: the child's epoll sets, inherited and new, answer."""
+    """A program whose daemon is gone forks: the child's epoll sets answer, and it finds the next daemon."""
     with stk.stackd() as d:
-        p = d.stackrun([sys.executable, prog("orphan.py"), stk.STACK, "7005"],
-                       stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        stk.check(p.stdout.readline() == b"listening\n", "the program did not start")
-        d.ended = True
+        p = d.stackrun([sys.executable, prog("orphan.py"), stk.STACK, "7005"], stdin=subprocess.PIPE,
+                       stdout=subprocess.PIPE, bufsize=0)
+        stk.check(read_line(p) == b"listening", "the program did not start")
         d.proc.kill()
         d.proc.wait(stk.HANG)
-        said, _ = p.communicate(b"x", stk.HANG)
-        stk.check(said.split(b"\n")[:2] == [b"child 2", b"status 0"], f"said {said}")
-        d.procs.remove(p)
+        p.stdin.write(b"\n")
+        stk.check(read_line(p) == b"child 1 1", "the sets of the child")
+        d.restart()
+        p.stdin.write(b"\n")
+        stk.check(read_line(p) == b"serving", "the child does not serve")
+        with socket.create_connection((stk.STACK, 7006), stk.HANG) as s:
+            s.settimeout(stk.HANG)
+            stk.check(s.recv(100) == b"hello", "what the child answered")
+        stk.check([read_line(p), read_line(p)] == [b"asked 1", b"status 0"], "how the child ended")
+        d.stop(p)
+        d.wait_clean()
 
 
 @stk.test()

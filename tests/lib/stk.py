@@ -143,9 +143,16 @@ class Stackd:
         cmd = [os.path.join(BUILD, "stackd"), "--run-dir", self.run_dir, "--workers", str(workers),
                "--netdev", spec + ("," + netdev if netdev else ""), *args]
         if self.dev == "tap":
-            self.proc = subprocess.Popen(cmd, stdout=self.log, stderr=self.log)
+            self.cmd = cmd
+            self.restart(wait)
         else:
             self._start_on_veth(cmd, workers)
+            if wait:
+                wait_for("stackd starts", self._up, 30)
+
+    def restart(self, wait=True):
+        """Start the daemon, or start it again after its end, on a TAP."""
+        self.proc = subprocess.Popen(self.cmd, stdout=self.log, stderr=self.log)
         if wait:
             wait_for("stackd starts", self._up, 30)
 

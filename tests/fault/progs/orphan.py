@@ -1,20 +1,30 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""ADDR PORT: an epoll set with a listener and a pipe; at the first byte of stdin (the daemon is gone
-by then) the program forks, and its child uses the set. Prints what the child saw in it."""
+"""ADDR PORT: an epoll set with a listener and a pipe. After a line from stdin (the daemon is gone by
+then) the program forks. Its child uses the set and a new one; after another line (there is another
+daemon now) it serves one connection with one more. Prints what each saw."""
 import os
 import select
 import socket
 import sys
 
 
-def child(set_, ears, mouth):
-    with select.epoll() as own:         # a new one, and the inherited one
-        own.register(ears, select.EPOLLIN)
-        os.write(mouth, b"x")
-        seen = [fd for fd, _ in own.poll(5)]
-    seen += [fd for fd, _ in set_.poll(5) if fd == ears]
-    print("child", seen.count(ears), flush=True)
+def seen(set_, fd):
+    return [f for f, _ in set_.poll(5)].count(fd)
+
+
+def child(set_, ears, mouth, addr, port):
+    own = select.epoll()
+    own.register(ears, select.EPOLLIN)
+    os.write(mouth, b"x")
+    print("child", seen(own, ears), seen(set_, ears), flush=True)
+    sys.stdin.readline()
+    srv = socket.create_server((addr, port))
+    third = select.epoll()
+    third.register(srv, select.EPOLLIN)
+    print("serving", flush=True)
+    print("asked", seen(third, srv.fileno()), flush=True)
+    srv.accept()[0].sendall(b"hello")
 
 
 def main(addr, port):
@@ -25,10 +35,10 @@ def main(addr, port):
     set_.register(ears, select.EPOLLIN)
     set_.poll(0)
     print("listening", flush=True)
-    sys.stdin.read(1)
+    sys.stdin.readline()
     pid = os.fork()
     if not pid:
-        child(set_, ears, mouth)
+        child(set_, ears, mouth, addr, int(port) + 1)
         os._exit(0)
     print("status", os.waitpid(pid, 0)[1], flush=True)
 
