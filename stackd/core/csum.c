@@ -60,17 +60,6 @@ static uint64_t add_at(uint64_t sum, uint64_t pos, const void *p, size_t len)
 	return csum_add64(sum, __builtin_bswap16(csum_fold(csum_add(0, p, len))));
 }
 
-uint64_t csum_iov(uint64_t sum, const struct iovec *iov, unsigned cnt)
-{
-	uint64_t pos = 0;
-
-	for (unsigned i = 0; i < cnt; i++) {
-		sum = add_at(sum, pos, iov[i].iov_base, iov[i].iov_len);
-		pos += iov[i].iov_len;
-	}
-	return sum;
-}
-
 uint64_t csum_pkt(const struct pkt *p, uint32_t off)
 {
 	const uint8_t *from = p->buf + off, *end = p->data + p->len;

@@ -4,8 +4,8 @@
  * All sums are in memory order: a 16-bit sum is what the two bytes of the field hold, so it is
  * stored and loaded with memcpy() and never swapped. A sum is a uint64_t while it grows and a
  * uint16_t after csum_fold(); nothing is inverted until csum_done().
- * Holds:   C1 a block that starts at an odd offset of its stream counts byte-swapped (csum_iov does
- *          it)
+ * Holds:   C1 a block that starts at an odd offset of its stream counts byte-swapped (csum_pkt()
+ *          does it)
  *          C2 0 is never sent in a PARTIAL field that was finished here: 0xffff means the same
  */
 #ifndef CORE_CSUM_H
@@ -45,22 +45,13 @@ uint64_t csum_add(uint64_t sum, const void *p, size_t len);
 /* Checksum field of a range, e.g. an IP header whose field is zero; 0 over a valid one. */
 static inline uint16_t csum_of(const void *p, size_t len) { return csum_done(csum_add(0, p, len)); }
 
-/* @sum plus all bytes of @iov, as one stream, odd lengths included. */
-uint64_t csum_iov(uint64_t sum, const struct iovec *iov, unsigned cnt);
-
 /* Sum of a packet's bytes from @off (from buf) to its end, fragments included. */
 uint64_t csum_pkt(const struct pkt *p, uint32_t off);
 
-/* A field after one 16- or 32-bit word under it changed (RFC 1624 equation 3). Values in memory
- * order. */
+/* A field after one 16-bit word under it changed (RFC 1624 equation 3). Values in memory order. */
 static inline uint16_t csum_update16(uint16_t check, uint16_t old, uint16_t new)
 {
 	return csum_done((uint64_t)(uint16_t)~check + (uint16_t)~old + new);
-}
-
-static inline uint16_t csum_update32(uint16_t check, uint32_t old, uint32_t new)
-{
-	return csum_done((uint64_t)(uint16_t)~check + (uint32_t)~old + new);
 }
 
 /* Send: finish a PARTIAL packet in software; it is NONE afterwards. Others are left alone. */

@@ -56,7 +56,7 @@ struct pkt {
 	uint8_t pool;			/* worker that owns the memory */
 	uint8_t big;			/* size class */
 	uint8_t bcast;			/* link-layer: 0 to us, 1 broadcast, 2 multicast */
-	uint8_t ecn_ttl_rsv;
+	uint8_t confirm;		/* sent: the peer has answered, its neighbour entry holds */
 	uint32_t hash;			/* RSS hash, 0 = none */
 	uint64_t rx_us;			/* stack->now_us when it arrived */
 	struct pkt *merged;		/* packets whose bytes are in frag[] (GRO), linked by next:
@@ -67,7 +67,6 @@ struct pkt {
 
 static inline uint32_t pkt_total(const struct pkt *p) { return p->len + p->frag_len; }
 static inline uint8_t *pkt_l3(const struct pkt *p) { return p->buf + p->l3_off; }
-static inline uint8_t *pkt_l4(const struct pkt *p) { return p->buf + p->l4_off; }
 
 /* Front of the packet. pull: NULL when shorter than @n (data unchanged); push: NULL without
  * headroom. */

@@ -67,6 +67,8 @@ int rooms_init(struct worker *w)
 	if (!r)
 		r = ip_init(st);
 	if (!r)
+		ip_set_mtu(st, g->mtu);
+	if (!r)
 		r = sock_init(st);
 	if (!r)
 		r = tcp_init(st);

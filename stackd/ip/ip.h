@@ -48,7 +48,7 @@ void ip_handoff(struct stack *st, struct pkt *p, const struct ip_rx_info *info, 
 int ip_add_addr(struct stack *st, const struct sd_addr *addr, uint8_t plen);
 int ip_add_route(struct stack *st, const struct sd_addr *dst, uint8_t plen,
 		 const struct sd_addr *gw);
-/* Worker without a queue of its own (st->nic NULL): the device's MTU, 1500 unless told. */
+/* The device's MTU: ip_init() knows it only on a worker with a queue of its own. */
 void ip_set_mtu(struct stack *st, uint32_t mtu);
 bool ip_is_local(struct stack *st, const struct sd_addr *addr);
 

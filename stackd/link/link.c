@@ -298,11 +298,6 @@ void link_tx_ip(struct stack *st, const struct sd_addr *next_hop, struct pkt *p)
 	}
 }
 
-void link_confirm(struct stack *st, const struct sd_addr *next_hop)
-{
-	neigh_confirm(st, next_hop);
-}
-
 /* ---- addresses, life --------------------------------------------------------------------- */
 
 bool link_is_ours(const struct link_state *ls, const struct sd_addr *addr)

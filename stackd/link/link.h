@@ -68,13 +68,12 @@ uint16_t link_owner(struct stack *st, const struct pkt *p);
 
 /* Send an IP packet (data at the IP header) to @next_hop on the link: resolves, queues while
  * unresolved, puts it on this loop's transmit vector. p->bcast == 1: to everybody on the link (a
- * directed broadcast); 255.255.255.255 and multicast are recognised. Takes @p; frags may be
+ * directed broadcast); 255.255.255.255 and multicast are recognised. p->confirm: upper layers know
+ * that the neighbour is reachable (forward progress, RFC 4861 7.3.1). Takes @p; frags may be
  * borrowed until link_flush(). */
 void link_tx_ip(struct stack *st, const struct sd_addr *next_hop, struct pkt *p);
 /* End of loop: hand the transmit vector to the device. */
 void link_flush(struct stack *st);
-/* Told by upper layers that a neighbour is reachable (forward progress). */
-void link_confirm(struct stack *st, const struct sd_addr *next_hop);
 
 /* For show neigh; calls @fn for each entry. */
 struct link_neigh_info { struct sd_addr addr; uint8_t mac[6]; const char *state; uint32_t queued; };

@@ -115,7 +115,6 @@ void neigh_output(struct stack *st, const struct sd_addr *addr, struct pkt *p);
 /* Worker 0 only. Return: false when no entry took notice. */
 bool neigh_heard(struct stack *st, const struct sd_addr *addr, const uint8_t mac[6],
 		 enum neigh_evidence ev);
-void neigh_confirm(struct stack *st, const struct sd_addr *addr);
 void neigh_on_msg(struct stack *st, const struct stack_msg *msg);
 void neigh_on_want(struct stack *st, const struct stack_msg *msg);
 void neigh_fire(struct stack *st, uint32_t idx);

@@ -5,7 +5,7 @@
  *   INCOMPLETE  asks by broadcast, 3 times, 1 s apart; then FAILED
  *   REACHABLE   for 15 to 45 s after a confirmation; then DELAY when used lately, else STALE
  *   STALE       used as it is; the first use starts DELAY
- *   DELAY       waits 5 s for a confirmation from above (link_confirm), then PROBE
+ *   DELAY       waits 5 s for a confirmation from above (pkt.confirm), then PROBE
  *   PROBE       asks by unicast, 3 times, 1 s apart; then FAILED
  *   FAILED      the next packet starts over
  * The other workers keep replicas. SMSG_NEIGH tells them of every MAC and failure; they ask and
@@ -309,12 +309,30 @@ static bool use(struct stack *st, uint32_t i)
 	return has_mac(r);
 }
 
+/* Layers above know that it is reachable. */
+static void confirm(struct stack *st, uint32_t i)
+{
+	struct neigh_rec *r = &st->link->neigh.recs[i];
+
+	if (!has_mac(r))
+		return;
+	r->confirmed_us = st->now_us;
+	if (!is_authority(st)) {
+		if (r->state == NEIGH_STALE && st->now_us - r->used_us >= RETRANS_US)
+			want(st, i, WANT_CONFIRM);
+	} else if (r->state == NEIGH_PROBE) {
+		set_state(st, i, NEIGH_REACHABLE);
+	}
+}
+
 void neigh_output(struct stack *st, const struct sd_addr *addr, struct pkt *p)
 {
 	uint32_t i = lookup(st, addr);
 
 	if (!i)
 		i = insert(st, addr);
+	if (i && p->confirm)
+		confirm(st, i);
 	if (!i)
 		stack_drop(st, p, DROP_NEIGH_TABLE);
 	else if (use(st, i))
@@ -403,25 +421,6 @@ bool neigh_heard(struct stack *st, const struct sd_addr *addr, const uint8_t mac
 	return true;
 }
 
-void neigh_confirm(struct stack *st, const struct sd_addr *addr)
-{
-	uint32_t i = lookup(st, addr);
-	struct neigh_rec *r;
-
-	if (!i)
-		return;
-	r = &st->link->neigh.recs[i];
-	if (!has_mac(r))
-		return;
-	r->confirmed_us = st->now_us;
-	if (!is_authority(st)) {
-		if (r->state == NEIGH_STALE && st->now_us - r->used_us >= RETRANS_US)
-			want(st, i, WANT_CONFIRM);
-	} else if (r->state == NEIGH_PROBE) {
-		set_state(st, i, NEIGH_REACHABLE);
-	}
-}
-
 /* ---- between workers --------------------------------------------------------------------- */
 
 /* Worker 0: somebody needs or used this address. */
@@ -437,7 +436,7 @@ void neigh_on_want(struct stack *st, const struct stack_msg *msg)
 	if (!i)
 		return;				/* the replica gives up in time */
 	if (msg->u32[0] & WANT_CONFIRM)
-		neigh_confirm(st, &addr);
+		confirm(st, i);
 	if (use(st, i))
 		tell(st, msg->from, i);
 }

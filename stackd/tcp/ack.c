@@ -316,6 +316,7 @@ static void advance(struct stack *st, struct tcb *tcb, const struct tcp_seg *seg
 
 	tcb->snd_una = seg->ack_pos;
 	tcb->rtx_cnt = 0;
+	tcb->flags2 |= T2_CONFIRM;
 	a->flag |= FLAG_UNA;
 	if (e)
 		tcp_tx_space(st, tcb, e);

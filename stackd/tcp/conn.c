@@ -200,6 +200,7 @@ void tcp_established(struct stack *st, struct tcb *tcb, const struct tcp_seg *se
 	tcb->retrans_ms = 0;
 	tcb->rtx_cnt = 0;
 	tcb->soft_err = 0;
+	tcb->flags2 |= T2_CONFIRM;
 	tcp_dl_clear(tcb, DL_RTO);
 	tcp_window_open(tcb);
 	tcb->drs_ms = tcp_ms(st);

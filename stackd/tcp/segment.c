@@ -69,6 +69,8 @@ static void emit(struct stack *st, struct tcb *tcb, struct pkt *p, const struct 
 	};
 
 	put_header(p, &tcb->t, o);
+	p->confirm = (tcb->flags2 & T2_CONFIRM) != 0;
+	tcb->flags2 &= ~T2_CONFIRM;
 	if (o->flags & TH_ACK) {
 		tcb->rcv_wup = tcb->rcv_nxt;
 		tcb->due &= ~DUE_ACK;

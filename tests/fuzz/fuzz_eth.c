@@ -238,9 +238,8 @@ static void send_some(struct stack *st)
 	p->data[0] = 0x45;
 	p->len = 40;
 	p->bcast = (uint8_t)chance(50);
+	p->confirm = chance(3);
 	link_tx_ip(st, &to, p);
-	if (chance(3))
-		link_confirm(st, &to);
 	w.sent++;
 }
 

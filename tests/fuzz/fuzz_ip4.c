@@ -46,7 +46,7 @@ static void pump(void)
 
 static void rx(struct stack *st, struct pkt *p, const struct ip_rx_info *info)
 {
-	ASSERT(p->data == pkt_l4(p) && p->l4_off >= p->l3_off + 20);
+	ASSERT(p->data == p->buf + p->l4_off && p->l4_off >= p->l3_off + 20);
 	ASSERT(pkt_total(p) + (uint32_t)(p->l4_off - p->l3_off) == be16_to_cpu(ip4_hdr(p)->len));
 	w.delivered++;
 	w.sums_ok += csum_rx_ok(p, ip_pseudo_sum(&info->src, &info->dst, info->proto, p->len));

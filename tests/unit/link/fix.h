@@ -188,10 +188,11 @@ static inline void peer_arp(const uint8_t *dst, uint16_t op, const uint8_t *sha,
 }
 
 /* An IP packet of ours to @dst; only its first bytes matter here. */
-static inline void ours_tx(struct stack *st, struct sd_addr dst, uint8_t mark)
+static inline void ours_tx_of(struct stack *st, struct sd_addr dst, uint8_t mark, bool confirm)
 {
 	struct pkt *p = pkt_alloc(st->pool, false);
 
+	p->confirm = confirm;
 	memset(p->data, 0, 40);
 	p->data[0] = 0x45;
 	p->data[3] = 40;
@@ -199,6 +200,11 @@ static inline void ours_tx(struct stack *st, struct sd_addr dst, uint8_t mark)
 	memcpy(p->data + 16, &dst.b[12], 4);
 	p->len = 40;
 	link_tx_ip(st, &dst, p);
+}
+
+static inline void ours_tx(struct stack *st, struct sd_addr dst, uint8_t mark)
+{
+	ours_tx_of(st, dst, mark, false);
 }
 
 struct find { struct sd_addr addr; struct link_neigh_info info; bool found; };

@@ -261,11 +261,13 @@ Test(neigh, progress_above_saves_the_probe)
 	ours_tx(&fx.h->st[0], PEER_IP, 2);
 	expect_data(peer_mac, 2);
 	hx_pass(fx.h, SEC);
-	link_confirm(&fx.h->st[0], &a);
+	ours_tx_of(&fx.h->st[0], a, 2, true);
+	expect_data(peer_mac, 2);
 	hx_pass(fx.h, 5 * SEC);
 	cr_assert_str_eq(state(PEER_IP), "REACHABLE");
 	for (int i = 0; i < 60; i++) {		/* for as long as it goes on */
-		link_confirm(&fx.h->st[0], &a);
+		ours_tx_of(&fx.h->st[0], a, 2, true);
+		expect_data(peer_mac, 2);
 		hx_pass(fx.h, SEC);
 		cr_assert_str_eq(state(PEER_IP), "REACHABLE");
 	}

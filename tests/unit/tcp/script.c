@@ -39,7 +39,7 @@ static void answer_arp(struct sc *c, const uint8_t *req)
 	c->arp_waits = true;
 }
 
-static void record(struct sc *c, const uint8_t *f, uint32_t len)
+static void record(struct sc *c, const uint8_t *f, uint32_t len, bool confirm)
 {
 	struct tcp_hdr th;
 	struct sc_seg *g = &c->got[c->got_cnt];
@@ -58,7 +58,7 @@ static void record(struct sc *c, const uint8_t *f, uint32_t len)
 	*g = (struct sc_seg){ .seq = be32_to_cpu(th.seq) - c->isn,
 			      .ack = th.flags & TH_ACK ? be32_to_cpu(th.ack) - c->peer_isn : 0,
 			      .len = len - 34 - hlen, .wnd = be16_to_cpu(th.wnd),
-			      .flags = th.flags };
+			      .flags = th.flags, .confirm = confirm };
 	cr_expect(tcp_opts_parse(f + 54, hlen - 20, &g->o));
 }
 
@@ -74,7 +74,7 @@ static void sc_tx(struct nic *nic, struct stack *st, struct pkt **pkts, unsigned
 		if (f[12] == 8 && f[13] == 6 && f[21] == 1)
 			answer_arp(nic->priv, f);
 		else if (f[12] == 8 && f[13] == 0)
-			record(nic->priv, f, len);
+			record(nic->priv, f, len, pkts[i]->confirm);
 		stack_pkt_free(st, pkts[i]);
 	}
 }

@@ -18,6 +18,7 @@
 struct sc_seg {
 	uint32_t seq, ack, len, wnd;
 	uint8_t flags;
+	bool confirm;			/* it tells that the neighbour is there */
 	struct tcp_opts o;
 };
 

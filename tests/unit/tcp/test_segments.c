@@ -174,6 +174,25 @@ Test(ecn, marks_reduce_once_and_are_answered)
 	sc_free(c);
 }
 
+/* Once per acknowledged progress: without any the neighbour may be gone. */
+Test(send, progress_confirms_the_neighbour)
+{
+	struct sc *c = sc_new();
+	struct sim_end *x;
+
+	sc_accept(c, &x);
+	for (uint32_t at = 1; at < 3 * 2920; at += 2920) {
+		sc_write(x, 1460);
+		cr_expect(out(c).confirm);
+		sc_write(x, 1460);
+		cr_expect_not(out(c).confirm, "nothing was answered meanwhile");
+		in(c, TH_ACK, 1, at + 2920, 65535, 0);
+	}
+	in(c, TH_RST, 1, 0, 0, 0);
+	sc_close(x);
+	sc_free(c);
+}
+
 /* A FIN that comes before its data is SACKed: the sender's tail probe would else never be heard. */
 Test(data, fin_ahead_is_sacked)
 {
