@@ -236,7 +236,7 @@ static void birth_child(const struct birth *b)
 	case MEMBER:
 		child_switch(&b->place);
 		break;
-	default:			/* on the kernel's stack; sets go on as copies of the parent's */
+	default:			/* on the kernel's stack; sets are copies */
 		pl_epoll_fork_parent();
 		fork_lock = 0;
 		st_rel(&pl_attach_failed, 1);

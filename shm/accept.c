@@ -89,15 +89,6 @@ void shm_accept_walk(struct sd_accept_ring *r, void (*fn)(void *arg, uint32_t sl
 	}
 }
 
-uint32_t shm_accept_len(struct sd_accept_ring *r, const struct shm_accept_prod *p)
-{
-	uint32_t i, n = fill(ld_acq(&r->cons), p->prod), ready = 0;
-
-	for (i = 1; i <= n; i++)
-		ready += ld_rlx(&ent(r, p->prod - i)->claim) == SD_CLAIM_READY;
-	return ready;
-}
-
 /* READY -> @claim. Return: true, and what the entry names. */
 static bool claim_at(struct sd_accept_ent *e, uint64_t claim, uint32_t *ret_slot, uint32_t *ret_gen)
 {

@@ -28,8 +28,6 @@ void shm_accept_reset(struct sd_accept_ring *r, struct shm_accept_prod *p);
 /* Return: 0, or -EAGAIN while N entries lie above cons (ring full, or an acceptor is slow). */
 int shm_accept_push(struct sd_accept_ring *r, struct shm_accept_prod *p, uint32_t slot,
 		    uint32_t gen);
-/* Connections waiting (READY), as the engine sees them; O(entries between cons and prod). */
-uint32_t shm_accept_len(struct sd_accept_ring *r, const struct shm_accept_prod *p);
 /* Engine: take back one READY entry, for a listener that closes; the caller checks the slot.
  * Return: true and one entry; false when a pass found no more (the next call begins anew). */
 bool shm_accept_take_back(struct sd_accept_ring *r, struct shm_accept_prod *p, uint32_t *ret_slot,

@@ -73,14 +73,6 @@ void shm_opentab_clone_one(const struct shm_seg *seg, uint32_t from, uint32_t to
 	shm_ofd_set(dst, fd, o);
 }
 
-void shm_opentab_clone(const struct shm_seg *seg, uint32_t from, uint32_t to)
-{
-	int n = shm_proc(seg, from) ? shm_opentab_len(shm_proc(seg, from)) : 0;
-
-	for (int fd = 0; fd < n; fd++)
-		shm_opentab_clone_one(seg, from, to, fd);
-}
-
 bool shm_opentab_undo_one(const struct shm_seg *seg, uint32_t proc, int fd, uint32_t *ret_slot,
 			  uint32_t *ret_gen)
 {
@@ -92,18 +84,4 @@ bool shm_opentab_undo_one(const struct shm_seg *seg, uint32_t proc, int fd, uint
 	*ret_slot = SD_OFD_IDX(o);
 	*ret_gen = SD_OFD_GEN(o);
 	return true;
-}
-
-void shm_opentab_undo(const struct shm_seg *seg, uint32_t proc,
-		      void (*last)(void *arg, uint32_t slot, uint32_t gen), void *arg)
-{
-	struct sd_proc *p = shm_proc(seg, proc);
-	int fd, n = p ? shm_opentab_len(p) : 0;
-	uint32_t slot, gen;
-
-	for (fd = 0; fd < n; fd++)
-		if (shm_opentab_undo_one(seg, proc, fd, &slot, &gen))
-			last(arg, slot, gen);
-	if (p)
-		st_rlx(&p->hi_fd, 0);
 }

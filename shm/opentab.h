@@ -26,10 +26,9 @@ void shm_slot_own(const struct shm_seg *seg, uint32_t slot);
 bool shm_slot_put(const struct shm_seg *seg, uint32_t slot);
 
 /**
- * shm_opentab_clone() - copy @from's table to @to, one more reference for each socket entry
+ * shm_opentab_clone_one() - copy entry @fd of @from's table to @to, one more reference of a socket
  * Engine, while the parent's forking thread waits for the answer. SHIM entries are copied as are.
  */
-void shm_opentab_clone(const struct shm_seg *seg, uint32_t from, uint32_t to);
 void shm_opentab_clone_one(const struct shm_seg *seg, uint32_t from, uint32_t to, int fd);
 
 /* Engine: take entry @fd out of a dead process's table. Return: true when this was the last
@@ -38,9 +37,5 @@ bool shm_opentab_undo_one(const struct shm_seg *seg, uint32_t proc, int fd, uint
 			  uint32_t *ret_gen);
 /* Entries that may be in use, at most SD_FDS. */
 int shm_opentab_len(const struct sd_proc *p);
-/* All of them; calls @last(arg, slot, gen) for each last reference. The table is empty
- * afterwards. */
-void shm_opentab_undo(const struct shm_seg *seg, uint32_t proc,
-		      void (*last)(void *arg, uint32_t slot, uint32_t gen), void *arg);
 
 #endif

@@ -11,23 +11,11 @@
 #include <errno.h>
 #include <grp.h>
 #include <pwd.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
 #define ITEM_MAX	64u
-
-__attribute__((format(printf, 2, 3)))
-static int bad(char err[CONF_ERR], const char *fmt, ...)
-{
-	va_list ap;
-
-	va_start(ap, fmt);
-	vsnprintf(err, CONF_ERR, fmt, ap);
-	va_end(ap);
-	return -EINVAL;
-}
 
 /* The part up to the next comma, and the text behind it; NULL at the end. */
 static const char *item(const char *v, char buf[ITEM_MAX])
@@ -89,9 +77,9 @@ static int allow_one(struct conf_access *a, const char *who, char *err)
 		return 0;
 	}
 	if (group ? group_id(who + 1, &id) : user_id(who, &id))
-		return bad(err, "%s: no such %s", who, group ? "group" : "user");
+		return conf_bad(err, "%s: no such %s", who, group ? "group" : "user");
 	if ((group ? a->group_cnt : a->user_cnt) == CONF_ALLOW)
-		return bad(err, "%s: more than %u of them", who, CONF_ALLOW);
+		return conf_bad(err, "%s: more than %u of them", who, CONF_ALLOW);
 	if (group)
 		a->groups[a->group_cnt++] = id;
 	else
@@ -108,7 +96,7 @@ int conf_parse_allow(const char *list, struct conf_access *ret, char err[CONF_ER
 	ret->user_cnt = ret->group_cnt = 0;
 	while (!r && list) {
 		list = item(list, who);
-		r = *who ? allow_one(ret, who, err) : bad(err, "an empty name");
+		r = *who ? allow_one(ret, who, err) : conf_bad(err, "an empty name");
 	}
 	return r;
 }
@@ -197,15 +185,15 @@ static int limit_one(struct conf_limits *l, char *pair, char *err)
 	char *v = strchr(pair, '=');
 
 	if (!v)
-		return bad(err, "'%s' has no value", pair);
+		return conf_bad(err, "'%s' has no value", pair);
 	*v++ = '\0';
 	for (unsigned i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
 		if (strcmp(known[i].key, pair))
 			continue;
 		return amount(v, known[i].at) ? 0 :
-		       bad(err, "%s=%s: not a number from 1, with k, M or G, or none", pair, v);
+		       conf_bad(err, "%s=%s: not a number from 1, with k, M or G, or none", pair, v);
 	}
-	return bad(err, "'%s' is not known: sockets, memory, ports, processes, connections", pair);
+	return conf_bad(err, "'%s' is not known: sockets, memory, ports, processes, connections", pair);
 }
 
 int conf_parse_limit(const char *spec, struct conf_access *ret, char err[CONF_ERR])
@@ -219,10 +207,10 @@ int conf_parse_limit(const char *spec, struct conf_access *ret, char err[CONF_ER
 	if (colon) {
 		snprintf(word, sizeof(word), "%.*s", (int)(colon - spec), spec);
 		if (user_id(word, &uid))
-			return bad(err, "%s: no such user", word);
+			return conf_bad(err, "%s: no such user", word);
 		l = own_limits(ret, uid);
 		if (!l)
-			return bad(err, "more than %u users", CONF_LIMITS);
+			return conf_bad(err, "more than %u users", CONF_LIMITS);
 		spec = colon + 1;
 	}
 	for (const char *rest = spec; !r && rest;) {

@@ -16,6 +16,16 @@
 
 #define CONF_VERSION "0.1"
 
+int conf_bad(char err[CONF_ERR], const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(err, CONF_ERR, fmt, ap);
+	va_end(ap);
+	return -EINVAL;
+}
+
 static const char help_text[] =
 "Usage: stackd [OPTION]... --netdev KIND,key=value,...\n"
 "A TCP/IP stack for unmodified programs: start it, then start them by stackrun.\n"

@@ -65,11 +65,12 @@ struct conf {
 };
 
 #define CONF_ERR 160
+/* The line that says what is wrong. Return: -EINVAL. */
+__attribute__((format(printf, 2, 3)))
+int conf_bad(char err[CONF_ERR], const char *fmt, ...);
 /* Parse one --netdev argument. Return: 0, or -EINVAL and one line in @err that names the wrong
  * part. */
 int conf_parse_netdev(const char *spec, struct conf_netdev *ret, char err[CONF_ERR]);
-/* "a.b.c.d" or "a.b.c.d/len"; ret_plen NULL forbids a length, a missing one is 32. */
-int conf_parse_prefix(const char *text, struct sd_addr *ret, uint8_t *ret_plen);
 
 /* Everybody may, root without limits, others with the default ones. */
 void conf_access_init(struct conf_access *ret);

@@ -30,6 +30,17 @@ struct helper_answer {
 
 /* ---- kinds: each fills grant and fds, or says what is wrong ---- */
 
+/* An interface of the kernel's, an fd per queue. */
+static struct nic_grant kernel_grant(uint16_t queues, uint32_t mtu, const char name[16],
+				     const uint8_t mac[6])
+{
+	struct nic_grant g = { .queues = queues, .mtu = mtu, .numa_node = -1, .fd_cnt = queues };
+
+	memcpy(g.name, name, sizeof(g.name));
+	memcpy(g.mac, mac, sizeof(g.mac));
+	return g;
+}
+
 static int open_tap(const struct conf *conf, struct nic_grant *g, int *fds, char text[NIC_ERR])
 {
 	const struct conf_netdev *d = &conf->netdev;
@@ -45,10 +56,7 @@ static int open_tap(const struct conf *conf, struct nic_grant *g, int *fds, char
 	r = tap_open(&want, fds, &got, text, NIC_ERR);
 	if (r)
 		return r;
-	*g = (struct nic_grant){ .queues = want.queues, .mtu = got.mtu, .numa_node = -1,
-				 .fd_cnt = want.queues };
-	memcpy(g->name, got.ifname, sizeof(g->name));
-	memcpy(g->mac, got.mac, sizeof(g->mac));
+	*g = kernel_grant(want.queues, got.mtu, got.ifname, got.mac);
 	return 0;
 }
 
@@ -67,10 +75,8 @@ static int open_packet(const struct conf *conf, struct nic_grant *g, int *fds, c
 	r = packet_open(&want, fds, &got, text, NIC_ERR);
 	if (r)
 		return r;
-	*g = (struct nic_grant){ .queues = want.queues, .mtu = got.mtu, .numa_node = -1,
-				 .fd_cnt = want.queues + got.guarded };
-	memcpy(g->name, want.ifname, sizeof(g->name));
-	memcpy(g->mac, got.mac, sizeof(g->mac));
+	*g = kernel_grant(want.queues, got.mtu, want.ifname, got.mac);
+	g->fd_cnt += got.guarded;
 	return 0;
 }
 

@@ -11,7 +11,6 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -19,18 +18,8 @@
 #define NETDEV_MTU_MAX	65521u		/* a frame of a TAP is at most 64 KiB - 1 */
 #define NETDEV_MTU	1500u
 
-__attribute__((format(printf, 2, 3)))
-static int bad(char err[CONF_ERR], const char *fmt, ...)
-{
-	va_list ap;
-
-	va_start(ap, fmt);
-	vsnprintf(err, CONF_ERR, fmt, ap);
-	va_end(ap);
-	return -EINVAL;
-}
-
-int conf_parse_prefix(const char *text, struct sd_addr *ret, uint8_t *ret_plen)
+/* "a.b.c.d" or "a.b.c.d/len"; ret_plen NULL forbids a length, a missing one is 32. */
+static int parse_prefix(const char *text, struct sd_addr *ret, uint8_t *ret_plen)
 {
 	char buf[INET_ADDRSTRLEN];
 	const char *slash = strchr(text, '/');
@@ -62,7 +51,7 @@ static int set_ifname(struct conf_netdev *d, const char *key, const char *v, cha
 {
 	if (!*v || strlen(v) >= sizeof(d->name) || strpbrk(v, "/% \t") ||
 	    !strcmp(v, ".") || !strcmp(v, ".."))
-		return bad(err, "%s=%s: an interface name has 1 to 15 characters, no '/'", key, v);
+		return conf_bad(err, "%s=%s: an interface name has 1 to 15 characters, no '/'", key, v);
 	strcpy(d->name, v);
 	return 0;
 }
@@ -90,11 +79,11 @@ static int set_if(struct conf_netdev *d, const char *v, char *err)
 /* An address that a host can have, with its prefix. */
 static int set_host(const char *key, const char *v, struct sd_addr *a, uint8_t *plen, char *err)
 {
-	if (conf_parse_prefix(v, a, plen))
-		return bad(err, "%s=%s: not an IPv4 address with prefix, such as 192.0.2.2/24",
+	if (parse_prefix(v, a, plen))
+		return conf_bad(err, "%s=%s: not an IPv4 address with prefix, such as 192.0.2.2/24",
 			   key, v);
 	if (sd_addr_is_any(a) || a->b[12] == 127 || a->b[12] >= 224 || *plen == 96)
-		return bad(err, "%s=%s: not an address that a host can have", key, v);
+		return conf_bad(err, "%s=%s: not an address that a host can have", key, v);
 	return 0;
 }
 
@@ -110,8 +99,8 @@ static int set_peer(struct conf_netdev *d, const char *v, char *err)
 
 static int set_gw(struct conf_netdev *d, const char *v, char *err)
 {
-	if (conf_parse_prefix(v, &d->gw, NULL))
-		return bad(err, "gw=%s: not an IPv4 address", v);
+	if (parse_prefix(v, &d->gw, NULL))
+		return conf_bad(err, "gw=%s: not an IPv4 address", v);
 	d->has_gw = 1;
 	return 0;
 }
@@ -122,7 +111,7 @@ static int set_mtu(struct conf_netdev *d, const char *v, char *err)
 	unsigned long n = strtoul(v, &end, 10);
 
 	if (*v < '0' || *v > '9' || *end || n < NETDEV_MTU_MIN || n > NETDEV_MTU_MAX)
-		return bad(err, "mtu=%s: must be %u to %u", v, NETDEV_MTU_MIN, NETDEV_MTU_MAX);
+		return conf_bad(err, "mtu=%s: must be %u to %u", v, NETDEV_MTU_MIN, NETDEV_MTU_MAX);
 	d->mtu = (uint32_t)n;
 	return 0;
 }
@@ -137,10 +126,10 @@ static int set_mac(struct conf_netdev *d, const char *v, char *err)
 		return 0;
 	if (sscanf(v, "%2x:%2x:%2x:%2x:%2x:%2x%n", &m[0], &m[1], &m[2], &m[3], &m[4], &m[5],
 		   &used) != 6 || v[used])
-		return bad(err, "mac=%s: not a MAC address, such as 02:00:00:00:00:01, nor 'own'",
+		return conf_bad(err, "mac=%s: not a MAC address, such as 02:00:00:00:00:01, nor 'own'",
 			   v);
 	if (m[0] & 1)
-		return bad(err, "mac=%s: a multicast address", v);
+		return conf_bad(err, "mac=%s: a multicast address", v);
 	for (unsigned i = 0; i < 6; i++)
 		d->mac[i] = (uint8_t)m[i];
 	d->has_mac = 1;
@@ -157,7 +146,7 @@ static int set_attach(struct conf_netdev *d, const char *v, char *err)
 		d->attach = i;
 		return 0;
 	}
-	return bad(err, "attach=%s: must be auto, native or generic", v);
+	return conf_bad(err, "attach=%s: must be auto, native or generic", v);
 }
 
 /* PREFIX or PREFIX@ROUTER; without a router the prefix is on the link. */
@@ -168,17 +157,17 @@ static int set_route(struct conf_netdev *d, const char *v, char *err)
 	char *at;
 
 	if (d->route_cnt == CONF_ROUTES)
-		return bad(err, "route=%s: more than %u routes", v, CONF_ROUTES);
+		return conf_bad(err, "route=%s: more than %u routes", v, CONF_ROUTES);
 	if (snprintf(buf, sizeof(buf), "%s", v) >= (int)sizeof(buf))
-		return bad(err, "route=%s: too long", v);
+		return conf_bad(err, "route=%s: too long", v);
 	at = strchr(buf, '@');
 	if (at)
 		*at++ = '\0';
 	*r = (struct conf_route){ 0 };
-	if (conf_parse_prefix(buf, &r->dst, &r->plen))
-		return bad(err, "route=%s: '%s' is not an IPv4 prefix", v, buf);
-	if (at && conf_parse_prefix(at, &r->gw, NULL))
-		return bad(err, "route=%s: '%s' is not an IPv4 address", v, at);
+	if (parse_prefix(buf, &r->dst, &r->plen))
+		return conf_bad(err, "route=%s: '%s' is not an IPv4 prefix", v, buf);
+	if (at && parse_prefix(at, &r->gw, NULL))
+		return conf_bad(err, "route=%s: '%s' is not an IPv4 address", v, at);
 	d->route_cnt++;
 	return 0;
 }
@@ -186,7 +175,7 @@ static int set_route(struct conf_netdev *d, const char *v, char *err)
 static int set_impair(struct conf_netdev *d, const char *v, char *err)
 {
 	if (!*v || strlen(v) >= sizeof(d->impair))
-		return bad(err, "impair=%s: empty or too long", v);
+		return conf_bad(err, "impair=%s: empty or too long", v);
 	strcpy(d->impair, v);
 	for (char *p = d->impair; (p = strchr(p, '+')); )
 		*p = ',';
@@ -203,10 +192,10 @@ static int set_pci(struct conf_netdev *d, const char *v, char *err)
 		dom = 0;
 		used = 0;
 		if (sscanf(v, "%2x:%2x.%1u%n", &bus, &slot, &fn, &used) != 3 || v[used])
-			return bad(err, "pci=%s: not a PCI address, such as 0000:00:03.0", v);
+			return conf_bad(err, "pci=%s: not a PCI address, such as 0000:00:03.0", v);
 	}
 	if (slot > 31 || fn > 7)
-		return bad(err, "pci=%s: no such slot or function", v);
+		return conf_bad(err, "pci=%s: no such slot or function", v);
 	snprintf(d->pci, sizeof(d->pci), "%04x:%02x:%02x.%x", dom & 0xffff, bus & 0xff, slot, fn);
 	return 0;
 }
@@ -246,7 +235,7 @@ static int unknown_key(unsigned kind, const char *key, char *err)
 			strcat(known, netdev_keys[i].key);
 		}
 	}
-	return bad(err, "unknown key '%.20s' (known:%s)", key, known);
+	return conf_bad(err, "unknown key '%.20s' (known:%s)", key, known);
 }
 
 static int set_key(struct conf_netdev *d, unsigned kind, char *item, char *err)
@@ -254,7 +243,7 @@ static int set_key(struct conf_netdev *d, unsigned kind, char *item, char *err)
 	char *eq = strchr(item, '=');
 
 	if (!eq)
-		return bad(err, "'%s': expected key=value", item);
+		return conf_bad(err, "'%s': expected key=value", item);
 	*eq = '\0';
 	for (unsigned i = 0; i < KEYS; i++) {
 		if (knows(kind, i) && !strcmp(item, netdev_keys[i].key))
@@ -274,7 +263,7 @@ static unsigned find_kind(const char *name, char *err)
 		strcat(known, " ");
 		strcat(known, kinds[i].name);
 	}
-	bad(err, "unknown kind of device '%.40s' (known:%s)", name, known);
+	conf_bad(err, "unknown kind of device '%.40s' (known:%s)", name, known);
 	return 0;
 }
 
@@ -282,16 +271,16 @@ static unsigned find_kind(const char *name, char *err)
 static int check_whole(const struct conf_netdev *d, unsigned kind, char *err)
 {
 	if (kind == VFIO ? !d->pci[0] : !d->name[0])
-		return bad(err, "%s= is missing",
+		return conf_bad(err, "%s= is missing",
 			   kind == TAP ? "name" : kind == VFIO ? "pci" : "if");
 	if (!d->addr_plen)
-		return bad(err, "addr= is missing");
+		return conf_bad(err, "addr= is missing");
 	if (d->peer_plen && sd_addr_eq(&d->addr, &d->peer))
-		return bad(err, "addr= and peer= are the same address");
+		return conf_bad(err, "addr= and peer= are the same address");
 	if (d->peer_plen && !sd_addr_in(&d->peer, &d->addr, d->addr_plen))
-		return bad(err, "peer= is not in the network of addr=");
+		return conf_bad(err, "peer= is not in the network of addr=");
 	if (d->has_gw && !sd_addr_in(&d->gw, &d->addr, d->addr_plen))
-		return bad(err, "gw= is not in the network of addr=");
+		return conf_bad(err, "gw= is not in the network of addr=");
 	return 0;
 }
 
@@ -303,7 +292,7 @@ int conf_parse_netdev(const char *spec, struct conf_netdev *ret, char err[CONF_E
 	unsigned kind;
 
 	if (strlen(spec) >= sizeof(buf))
-		return bad(err, "longer than %zu characters", sizeof(buf) - 1);
+		return conf_bad(err, "longer than %zu characters", sizeof(buf) - 1);
 	strcpy(buf, spec);
 	item = strsep(&rest, ",");
 	kind = find_kind(item, err);

@@ -173,7 +173,7 @@ enum tcp_ca { CA_OPEN = 0, CA_DISORDER, CA_CWR, CA_RECOVERY, CA_LOSS };
 #define T2_ECN_SEEN	(1u << 6)	/* the peer has marked a segment as capable */
 #define T2_ACK_SCHED	(1u << 8)	/* data is not acknowledged yet */
 #define T2_ECN_ASKED	(1u << 9)	/* our SYN has asked */
-#define T2_CONFIRM	(1u << 10)	/* progress since our last segment: the neighbour is there */
+#define T2_CONFIRM	(1u << 10)	/* progress since our last segment */
 #define T2_RTX		(1u << 7)	/* send what is marked lost, as far as cwnd allows */
 
 /* tcb.due: why it is on the dirty list */

@@ -10,6 +10,7 @@
 #include "mock.h"
 #include "preload/pl_int.h"
 #include "stackd/ctl.h"
+#include "tests/unit/opentab_all.h"
 
 #define PROCS 16
 
@@ -406,7 +407,7 @@ static void on_message(uint32_t idx, uint32_t type)
 		cr_assert_eq(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sv), 0);
 		r.h.type = CTL_FORK_R;
 		r.proc = new_proc(sv[0]);
-		shm_opentab_clone(&m.seg, idx, r.proc);
+		opentab_clone(&m.seg, idx, r.proc);
 		fds[n++] = sv[1];
 		fds[n++] = m.doorbell;
 		n += add_mboxes(&r, r.proc, 2, fds + n);
@@ -433,7 +434,7 @@ static void on_readable(uint32_t idx)
 		return;
 	}
 	commands();			/* what it asked for before it died */
-	shm_opentab_undo(&m.seg, idx, last_ref, NULL);
+	opentab_undo(&m.seg, idx, last_ref, NULL);
 	real.close(m.proc[idx].ctl);
 	m.proc[idx].ctl = 0;
 	sub_sc(&mock_procs, 1);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* epoll sets with stackd members; where it can be, the same is done to a kernel set. */
 #include "wait_fx.h"
+#include "tests/unit/opentab_all.h"
 
 #include <sys/wait.h>
 
@@ -665,7 +666,7 @@ static void become_child(void)
 	int fds[3];
 
 	fds[0] = eventfd(0, 0);
-	shm_opentab_clone(&pl.seg, 1, 2);
+	opentab_clone(&pl.seg, 1, 2);
 	for (unsigned i = 0; i < 2; i++) {
 		r.mbox[i] = 20 + i;
 		fds[1 + i] = real.fcntl(eventfd(0, 0), F_DUPFD_CLOEXEC, 2100);

@@ -3,7 +3,7 @@
 #include <errno.h>
 
 #include "fixture.h"
-#include "shm/accept.h"
+#include "ready_cnt.h"
 
 #define N SD_ACCEPT_ENTRIES
 
@@ -52,7 +52,7 @@ Test(accept, in_order_over_many_laps)
 			cr_assert_eq(claim(r, 1, &idx), out);
 			shm_accept_done(r, idx);
 		}
-		cr_assert_eq(shm_accept_len(r, &p), in - out);
+		cr_assert_eq(ready_cnt(r), in - out);
 	}
 }
 
@@ -66,7 +66,7 @@ Test(accept, fullness)
 	for (i = 1; i <= N; i++)
 		cr_assert_eq(push(r, &p, i), 0);
 	cr_expect_eq(push(r, &p, i), -EAGAIN);
-	cr_expect_eq(shm_accept_len(r, &p), N);
+	cr_expect_eq(ready_cnt(r), N);
 	cr_expect_eq(claim(r, 1, &first), 1);
 	cr_expect_eq(claim(r, 1, &second), 2);
 	cr_expect_eq(push(r, &p, i), -EAGAIN, "claimed is not free");
@@ -176,7 +176,7 @@ Test(accept, hostile_words)
 			((uint32_t *)r)[i] = k % 2 ? x : x >> 30;
 		}
 		push(r, &p, 1);
-		cr_assert_leq(shm_accept_len(r, &p), N);
+		cr_assert_leq(ready_cnt(r), N);
 		cr_assert_leq(shm_accept_reap(r, 1, 1), N);
 		for (n = 0; n <= N + 1 && shm_accept_take_back(r, &p, &slot, &gen); n++)
 			;

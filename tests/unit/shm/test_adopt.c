@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "shm/accept.h"
+#include "tests/unit/shm/ready_cnt.h"
 #include "shm/fifo.h"
 
 static struct shm_seg seg_new(void)
@@ -125,7 +125,7 @@ Test(adopt, accept_ring_finishes_the_push_that_was_cut)
 	r->prod = 1;			/* the second push had not come to this */
 	shm_accept_adopt(r, &next);
 	cr_expect_eq(next.prod, 2);
-	cr_expect_eq(shm_accept_len(r, &next), 2);
+	cr_expect_eq(ready_cnt(r), 2);
 	cr_assert_eq(shm_accept_push(r, &next, 3, 33), 0);
 	for (uint32_t i = 1; i <= 3; i++) {
 		cr_assert(shm_accept_claim(r, 0, 1, &slot, &gen, &idx));
@@ -134,6 +134,6 @@ Test(adopt, accept_ring_finishes_the_push_that_was_cut)
 	}
 	shm_accept_adopt(r, &next);
 	cr_expect_eq(next.prod, 3);
-	cr_expect_eq(shm_accept_len(r, &next), 0);
+	cr_expect_eq(ready_cnt(r), 0);
 	shm_seg_unmap(&s);
 }

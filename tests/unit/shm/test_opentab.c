@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* tests/unit/shm/test_opentab.c - open tables: entries, references, clone and undo */
 #include "fixture.h"
-#include "shm/opentab.h"
+#include "tests/unit/opentab_all.h"
 
 struct seen {
 	uint32_t slot[8], gen[8];
@@ -74,7 +74,7 @@ Test(opentab, clone_and_undo)
 	open_sock(&s, 1, 2000, 101);
 	shm_ofd_set(shm_proc(&s, 1), 12, ep);
 	shm_ofd_set(shm_proc(&s, 1), 900, shim);
-	shm_opentab_clone(&s, 1, 2);
+	opentab_clone(&s, 1, 2);
 	cr_expect_eq(shm_slot_p(&s, 100)->refs, 4);
 	cr_expect_eq(shm_slot_p(&s, 101)->refs, 2);
 	cr_expect_eq(shm_ofd_get(shm_proc(&s, 2), 2000), shm_ofd_get(shm_proc(&s, 1), 2000));
@@ -83,17 +83,17 @@ Test(opentab, clone_and_undo)
 	cr_expect_eq(shm_ofd_get(shm_proc(&s, 2), 13), 0);
 
 	open_sock(&s, 2, 13, 102);
-	shm_opentab_undo(&s, 2, last, &seen);
+	opentab_undo(&s, 2, last, &seen);
 	cr_assert_eq(seen.cnt, 1);
 	cr_expect_eq(seen.slot[0], 102);
 	cr_expect_eq(seen.gen[0], 107);
 	cr_expect_eq(shm_ofd_get(shm_proc(&s, 2), 12), 0);
 	cr_expect_eq(shm_proc(&s, 2)->hi_fd, 0);
-	shm_opentab_undo(&s, 1, last, &seen);
+	opentab_undo(&s, 1, last, &seen);
 	cr_assert_eq(seen.cnt, 3);
 	cr_expect_eq(seen.slot[1], 100);
 	cr_expect_eq(seen.slot[2], 101);
-	shm_opentab_undo(&s, 1, last, &seen);
+	opentab_undo(&s, 1, last, &seen);
 	cr_expect_eq(seen.cnt, 3);
 }
 
@@ -107,13 +107,13 @@ Test(opentab, hostile_tables)
 	for (i = 0; i < 5000; i++)
 		p->fds[i] = i * 0x9e3779b97f4a7c15ull | (i % 2);
 	p->hi_fd = UINT32_MAX;
-	shm_opentab_clone(&s, 1, 2);
+	opentab_clone(&s, 1, 2);
 	cr_expect_eq(shm_proc(&s, 2)->hi_fd, 5000);
 	for (i = 0; i < 5000; i++)
 		if (shm_slot_p(&s, SD_OFD_IDX(p->fds[i])))
 			shm_slot_p(&s, SD_OFD_IDX(p->fds[i]))->refs = 0;
-	shm_opentab_undo(&s, 1, last, &seen);
+	opentab_undo(&s, 1, last, &seen);
 	cr_expect_eq(seen.cnt, 0);
-	shm_opentab_clone(&s, SD_MAX_PROCS, 2);
-	shm_opentab_undo(&s, SD_MAX_PROCS, last, &seen);
+	opentab_clone(&s, SD_MAX_PROCS, 2);
+	opentab_undo(&s, SD_MAX_PROCS, last, &seen);
 }
