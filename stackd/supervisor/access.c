@@ -191,9 +191,11 @@ static int limit_one(struct conf_limits *l, char *pair, char *err)
 		if (strcmp(known[i].key, pair))
 			continue;
 		return amount(v, known[i].at) ? 0 :
-		       conf_bad(err, "%s=%s: not a number from 1, with k, M or G, or none", pair, v);
+		       conf_bad(err, "%s=%s: not a number from 1, with k, M or G, or none", pair,
+				v);
 	}
-	return conf_bad(err, "'%s' is not known: sockets, memory, ports, processes, connections", pair);
+	return conf_bad(err, "'%s' is not known: sockets, memory, ports, processes, connections",
+			pair);
 }
 
 int conf_parse_limit(const char *spec, struct conf_access *ret, char err[CONF_ERR])

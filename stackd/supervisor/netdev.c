@@ -51,7 +51,8 @@ static int set_ifname(struct conf_netdev *d, const char *key, const char *v, cha
 {
 	if (!*v || strlen(v) >= sizeof(d->name) || strpbrk(v, "/% \t") ||
 	    !strcmp(v, ".") || !strcmp(v, ".."))
-		return conf_bad(err, "%s=%s: an interface name has 1 to 15 characters, no '/'", key, v);
+		return conf_bad(err, "%s=%s: an interface name has 1 to 15 characters, no '/'", key,
+				v);
 	strcpy(d->name, v);
 	return 0;
 }
@@ -126,8 +127,8 @@ static int set_mac(struct conf_netdev *d, const char *v, char *err)
 		return 0;
 	if (sscanf(v, "%2x:%2x:%2x:%2x:%2x:%2x%n", &m[0], &m[1], &m[2], &m[3], &m[4], &m[5],
 		   &used) != 6 || v[used])
-		return conf_bad(err, "mac=%s: not a MAC address, such as 02:00:00:00:00:01, nor 'own'",
-			   v);
+		return conf_bad(err,
+				"mac=%s: not a MAC address, such as 02:00:00:00:00:01, nor 'own'", v);
 	if (m[0] & 1)
 		return conf_bad(err, "mac=%s: a multicast address", v);
 	for (unsigned i = 0; i < 6; i++)
