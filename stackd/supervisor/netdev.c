@@ -112,7 +112,8 @@ static int set_mtu(struct conf_netdev *d, const char *v, char *err)
 	unsigned long n = strtoul(v, &end, 10);
 
 	if (*v < '0' || *v > '9' || *end || n < NETDEV_MTU_MIN || n > NETDEV_MTU_MAX)
-		return conf_bad(err, "mtu=%s: must be %u to %u", v, NETDEV_MTU_MIN, NETDEV_MTU_MAX);
+		return conf_bad(err, "mtu=%s: must be %u to %u", v, NETDEV_MTU_MIN,
+				NETDEV_MTU_MAX);
 	d->mtu = (uint32_t)n;
 	return 0;
 }
@@ -128,7 +129,8 @@ static int set_mac(struct conf_netdev *d, const char *v, char *err)
 	if (sscanf(v, "%2x:%2x:%2x:%2x:%2x:%2x%n", &m[0], &m[1], &m[2], &m[3], &m[4], &m[5],
 		   &used) != 6 || v[used])
 		return conf_bad(err,
-				"mac=%s: not a MAC address, such as 02:00:00:00:00:01, nor 'own'", v);
+				"mac=%s: not a MAC address, such as 02:00:00:00:00:01, nor 'own'",
+				v);
 	if (m[0] & 1)
 		return conf_bad(err, "mac=%s: a multicast address", v);
 	for (unsigned i = 0; i < 6; i++)
