@@ -3,8 +3,8 @@
  * Flat arrays ("regions") of fixed-size records, found by index; header with magic, ABI id and the
  * table of regions. Sparse: untouched records cost nothing. Region 0's record 0 and every record 0
  * is "none".
- * Holds: R1 no pointer is ever stored; R2 the ABI id equals the hash of the layouts this binary was
- *        built with, or the arena is refused with -EPROTO
+ * Holds: R1 no pointer is ever stored for another engine to use; R2 the ABI id equals the hash of
+ *        the layouts this binary was built with, or the arena is refused with -EPROTO
  */
 #ifndef CORE_ARENA_H
 #define CORE_ARENA_H
@@ -29,6 +29,7 @@ enum arena_region {
 	AR_PROC,			/* struct proc_rec (app/): attached programs */
 	AR_ENGINE,			/* struct engine_rec (engine/): one, index 1 */
 	AR_SYSCTL,			/* struct sysctl (core/sysctl.h): one, index 1 */
+	AR_EXPORT,			/* struct export_rec (ctl/): sockets held as fds */
 	AR_MAX
 };
 

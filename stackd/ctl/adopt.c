@@ -165,6 +165,23 @@ static struct kept *kept_conn(struct engine *eng, uint64_t key)
 	return k;
 }
 
+/* ---- exports ---- */
+
+void ctl_adopt_exports(struct engine *eng)
+{
+	for (struct kept *k = eng->kept; k; k = k->next) {
+		if (k->m.kind != KEEP_EXPORT)
+			continue;
+		if (export_adopt(eng, k)) {
+			k->cnt = 0;
+			k->m.kind = KEEP_NONE;
+		} else {
+			drop(eng, k);
+		}
+	}
+	export_adopt_rest(eng);
+}
+
 /* ---- sessions ---- */
 
 static void session_adopt(void *arg, uint32_t rec, const struct app_proc *p)

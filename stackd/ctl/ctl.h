@@ -14,6 +14,10 @@ int ctl_init(struct engine *eng);
 int ctl_adopt_segs(struct engine *eng);
 int ctl_adopt_pools(struct engine *eng);
 void ctl_adopt_sessions(struct engine *eng);
+/* Exported sockets: before slots' locks are freed, as bytes may be half-way. */
+void ctl_adopt_exports(struct engine *eng);
+#define CTL_EXPORTS	4096u		/* at once */
+uint32_t export_rec_size(void);		/* of a record of AR_EXPORT */
 /* Write the mailbox eventfds of a KEEP_PROC entry: a wake-up may have died with the engine. */
 void ctl_wake_kept(const struct kept *k);
 /* The workers stand: deposit the arena, tell the supervisor that programs may come. */

@@ -100,16 +100,30 @@ struct seg_ctl {			/* a segment's control side */
 	int64_t rw_pages;		/* that programs had touched at the last look */
 };
 
-struct export {				/* a socket held as an fd: export.c */
-	uint8_t live;
+/* Bytes on their way between a FIFO and a pair: the kernel stores into mm.msg_len how many went, in
+ * the system call itself, so that an engine that is killed leaves no doubt. */
+struct export_move {
+	uint8_t busy;			/* from..msg_len count; st_rel */
+	uint64_t from;			/* position in the FIFO where it began */
+	struct mmsghdr mm;		/* its pointers are the mover's: no other reads them */
+};
+
+struct export_rec {			/* AR_EXPORT: what the next engine must know */
+	uint8_t live;			/* counts a reference of the slot; st_rel */
 	uint8_t carries;		/* the pair is the socket now: no IMPORT any more */
-	uint8_t out_shut, in_shut;	/* the end was told to the holder, to the peer */
 	uint16_t seg;
+	uint32_t slot, gen;
+	uint64_t ino;			/* of the end that was given away */
+	uint64_t key;			/* of our end in the store */
+	struct export_move in, out;	/* pair to slot, slot to pair */
+};
+
+struct export {				/* a socket held as an fd: export.c */
+	struct export_rec *rec;		/* NULL = free place */
+	uint8_t out_shut, in_shut;	/* the end was told to the holder, to the peer */
 	int fd;				/* our end */
 	uint32_t tag;			/* of its watch */
-	uint32_t slot, gen;
 	uint32_t nap_us;
-	uint64_t ino;			/* of the end that was given away */
 	uint64_t alone_us;		/* since when no program holds the slot, 0 = one does */
 	uint64_t next_us;		/* next look */
 	uint32_t twin;			/* the next export of the same socket, perhaps this one */
@@ -206,6 +220,10 @@ json_t *show_users(struct engine *eng, json_t *list);
 
 /* ---- export.c ---- */
 int export_init(struct engine *eng);
+/* @k: our end of a pair as the supervisor kept it. Return: whether it was taken. */
+bool export_adopt(struct engine *eng, const struct kept *k);
+/* Records whose pairs nobody kept: their programs were never told. */
+void export_adopt_rest(struct engine *eng);
 void session_export(struct engine *eng, uint32_t idx, const struct sd_ctl_slot *req);
 /* @fd: what came along, borrowed; -1 = nothing. */
 void session_import(struct engine *eng, uint32_t idx, int fd);
@@ -223,6 +241,8 @@ void capture_end(struct engine *eng, struct capture *c);
 enum pump_end { PUMP_IDLE, PUMP_MOVED, PUMP_OVER };
 /* Move what can be moved now. PUMP_OVER: nobody holds the pair, or the socket is gone. */
 enum pump_end pump(struct engine *eng, struct export *x, struct sock_id id);
+/* Finish the books of what an engine that was killed had on its way. */
+void pump_adopt(struct engine *eng, struct export_rec *x);
 
 /* ---- seg.c ---- */
 /* Pools of all workers on the segment's span. Return: 0 or -errno. */

@@ -11,9 +11,13 @@
  * Which of the two it is nobody says, unless it is an image that cannot take the shim. The pump
  * begins when somebody has written into the pair, or when no program has held the slot for
  * GRACE_US; from then on the socket is the pair's, IMPORT says no.
- * Holds:   EX1 an export holds one reference of its slot, its family and its segment
- * Limits:  EXPORTS at once, EXPORTS_FAMILY of a family; they end with the engine (the holder sees
- *          the end of the stream)
+ *   The pair's end is deposited with the supervisor before the other is given away, and AR_EXPORT
+ * has the rest: the next engine goes on (export_adopt(), pump_adopt()).
+ * Holds:   EX1 an export holds one reference of its slot, its family and its segment; the slot's is
+ *              counted before the record is live, and given back after: a kill leaves one too many
+ *              at worst, which the sweep corrects
+ *          EX2 once a byte was moved, the record says `carries`
+ * Limits:  CTL_EXPORTS at once, EXPORTS_FAMILY of a family
  * Threads: worker 0
  */
 #include "shm/opentab.h"
@@ -27,8 +31,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define EXPORTS		4096u
-static_assert(EXPORTS <= CTL_PLACE(~0u) + 1, "CTL_WATCH()");
+static_assert(CTL_EXPORTS <= CTL_PLACE(~0u) + 1, "CTL_WATCH()");
 #define EXPORTS_FAMILY	1024u
 #define GRACE_US	100000u		/* for a receiver to show what it got */
 #define NAP_MIN_US	200u		/* between looks at a slot that is pumped */
@@ -36,7 +39,7 @@ static_assert(EXPORTS <= CTL_PLACE(~0u) + 1, "CTL_WATCH()");
 
 int export_init(struct engine *eng)
 {
-	void *p = mmap(NULL, EXPORTS * sizeof(struct export), PROT_READ | PROT_WRITE,
+	void *p = mmap(NULL, CTL_EXPORTS * sizeof(struct export), PROT_READ | PROT_WRITE,
 		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
 	if (p == MAP_FAILED)
@@ -52,9 +55,14 @@ static uint64_t inode(int fd)
 	return !fstat(fd, &sb) && S_ISSOCK(sb.st_mode) ? sb.st_ino : 0;
 }
 
+uint32_t export_rec_size(void)
+{
+	return sizeof(struct export_rec);
+}
+
 static struct sock_id export_id(const struct export *x)
 {
-	return (struct sock_id){ .seg = x->seg, .slot = x->slot, .gen = x->gen };
+	return (struct sock_id){ .seg = x->rec->seg, .slot = x->rec->slot, .gen = x->rec->gen };
 }
 
 /* Is it a stream socket in service? */
@@ -72,10 +80,11 @@ static void twin_join(struct ctl_state *c, struct export *x)
 	uint32_t self = (uint32_t)(x - c->exports);
 
 	x->twin = self;
-	for (uint32_t i = 0; i < EXPORTS; i++) {
+	for (uint32_t i = 0; i < CTL_EXPORTS; i++) {
 		struct export *o = &c->exports[i];
 
-		if (!o->live || o == x || o->seg != x->seg || o->slot != x->slot)
+		if (!o->rec || o == x || o->rec->seg != x->rec->seg ||
+		    o->rec->slot != x->rec->slot)
 			continue;
 		x->twin = o->twin;
 		o->twin = self;
@@ -92,78 +101,156 @@ static void twin_leave(struct ctl_state *c, struct export *x)
 	o->twin = x->twin;
 }
 
-/* Return: the program's end of the pair, or -errno. */
-static int export_new(struct engine *eng, uint16_t seg, uint32_t slot, uint32_t gen, bool carry)
+/* The export in @x counts from now on. Its record stands. */
+static void export_count(struct engine *eng, struct export *x)
 {
 	struct ctl_state *c = eng->ctl;
-	struct export *x = NULL;
-	int sv[2];
+	uint16_t seg = x->rec->seg;
 
-	for (uint32_t i = 0; i < EXPORTS && !x; i++)
-		x = c->exports[i].live ? NULL : &c->exports[i];
-	if (!x || c->seg[seg].exports == EXPORTS_FAMILY)
-		return -ENOSPC;
-	if (!exportable(eng, seg, slot, gen))
-		return -EBADF;
-	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv))
-		return -errno;
-	*x = (struct export){ .live = 1, .seg = seg, .fd = sv[0], .slot = slot, .gen = gen,
-			      .ino = inode(sv[1]), .carries = carry, .tag = ++c->next_tag };
-	shm_slot_get(&eng->segs[seg], slot);
 	app_family_hold(&eng->w[0]->st, seg);
 	c->seg[seg].sessions++;
 	c->seg[seg].exports++;
 	c->export_cnt++;
 	c->export_due_us = 0;
+	x->tag = ++c->next_tag;
 	twin_join(c, x);
 	ring_watch(eng->w[0], x->fd, RING_EXPORT, CTL_WATCH(x - c->exports, x->tag));
+}
+
+static struct export *free_place(struct ctl_state *c)
+{
+	for (uint32_t i = 0; i < CTL_EXPORTS; i++)
+		if (!c->exports[i].rec)
+			return &c->exports[i];
+	return NULL;
+}
+
+/* Return: the program's end of the pair and *ret, or -errno. */
+static int export_new(struct engine *eng, uint16_t seg, const struct sd_ctl_slot *req,
+		      struct export **ret)
+{
+	struct ctl_state *c = eng->ctl;
+	struct export *x = free_place(c);
+	struct export_rec *rec;
+	int sv[2];
+
+	if (!x || c->seg[seg].exports == EXPORTS_FAMILY)
+		return -ENOSPC;
+	if (!exportable(eng, seg, req->slot, req->gen))
+		return -EBADF;
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv))
+		return -errno;
+	rec = arena_at(&eng->arena, AR_EXPORT, (uint32_t)(x - c->exports) + 1);
+	*rec = (struct export_rec){ .seg = seg, .slot = req->slot, .gen = req->gen,
+				    .ino = inode(sv[1]), .key = ctl_new_key(eng),
+				    .carries = req->flags & SD_EXPORT_CARRY };
+	*x = (struct export){ .rec = rec, .fd = sv[0] };
+	shm_slot_get(&eng->segs[seg], req->slot);
+	st_rel(&rec->live, 1);		/* EX1 */
+	export_count(eng, x);
+	*ret = x;
 	return sv[1];
 }
 
 static void export_end(struct engine *eng, struct export *x)
 {
 	struct ctl_state *c = eng->ctl;
-	uint16_t seg = x->seg;
+	struct sock_id id = export_id(x);
 
 	ring_unwatch(eng->w[0], x->fd, RING_EXPORT, CTL_WATCH(x - c->exports, x->tag));
+	shutdown(x->fd, SHUT_RDWR);	/* the supervisor has a dup */
 	close(x->fd);
+	ctl_drop(eng, x->rec->key);
 	twin_leave(c, x);
-	x->live = 0;
+	st_rel(&x->rec->live, 0);	/* EX1 */
+	x->rec = NULL;
 	c->export_cnt--;
-	c->seg[seg].exports--;
-	if (shm_slot_put(&eng->segs[seg], x->slot))
-		app_order(&eng->w[0]->st, export_id(x), SD_OP_CLOSE, 0);
-	app_family_let_go(&eng->w[0]->st, seg);
-	if (--c->seg[seg].sessions == 0)
-		seg_leave(eng, seg);
+	c->seg[id.seg].exports--;
+	if (shm_slot_put(&eng->segs[id.seg], id.slot))
+		app_order(&eng->w[0]->st, id, SD_OP_CLOSE, 0);
+	app_family_let_go(&eng->w[0]->st, id.seg);
+	if (--c->seg[id.seg].sessions == 0)
+		seg_leave(eng, id.seg);
 }
 
 /* ---- requests ---- */
 
+struct export_grant {			/* an answer that waits for its deposit */
+	struct deposit dep;
+	uint32_t idx, gen;		/* who asked */
+	uint32_t place, tag;		/* what for */
+	int fd;				/* the program's end; ours to close */
+};
+
 static void reply(struct engine *eng, uint32_t idx, const struct sd_ctl_slot *rep, int fd)
 {
+	eng->ctl->conn[idx].state = CONN_OPEN;
 	if (sup_send(eng->ctl->conn[idx].fd, rep, sizeof(*rep), &fd, fd >= 0, MSG_DONTWAIT))
 		conn_close(eng, idx);
 }
 
-void session_export(struct engine *eng, uint32_t idx, const struct sd_ctl_slot *req)
+static void kept(struct engine *eng, struct deposit *d, int err, int ro_fd)
 {
 	struct sd_ctl_slot rep = { .h = { CTL_EXPORT_R, sizeof(rep) } };
-	const struct session *s = eng->ctl->conn[idx].ses;
-	int fd;
+	struct export_grant *g = d->arg;
+	struct export *x = &eng->ctl->exports[g->place];
+	bool there = x->rec && x->tag == g->tag, asker = conn_at(eng, g->idx, g->gen);
 
-	if (!s) {
+	if (there && (err || !asker)) {
+		export_end(eng, x);
+	} else if (there) {
+		rep.slot = x->rec->slot;
+		rep.gen = x->rec->gen;
+	}
+	if (asker)
+		reply(eng, g->idx, &rep, rep.gen ? g->fd : -1);
+	close(g->fd);
+	free(g);
+	if (ro_fd >= 0)
+		close(ro_fd);
+}
+
+/* Return: 0 when the answer comes later, or -errno. */
+static int export_grant(struct engine *eng, uint32_t idx, const struct sd_ctl_slot *req)
+{
+	struct conn *cn = &eng->ctl->conn[idx];
+	struct export_grant *g = calloc(1, sizeof(*g));
+	struct keep_export ke;
+	struct export *x = NULL;
+	int r = -ENOMEM;
+
+	if (!g)
+		return r;
+	g->fd = r = export_new(eng, cn->ses->seg, req, &x);
+	if (r >= 0) {
+		g->idx = idx;
+		g->gen = cn->gen;
+		g->place = (uint32_t)(x - eng->ctl->exports);
+		g->tag = x->tag;
+		g->dep.done = kept;
+		g->dep.arg = g;
+		ke.place = g->place + 1;
+		r = ctl_keep(eng, &g->dep, x->rec->key, KEEP_EXPORT, &ke, sizeof(ke), &x->fd, 1,
+			     0);
+		if (!r) {
+			cn->state = CONN_WAITS;
+			return 0;
+		}
+		export_end(eng, x);
+		close(g->fd);
+	}
+	free(g);
+	return r;
+}
+
+void session_export(struct engine *eng, uint32_t idx, const struct sd_ctl_slot *req)
+{
+	struct sd_ctl_slot none = { .h = { CTL_EXPORT_R, sizeof(none) } };
+
+	if (!eng->ctl->conn[idx].ses)
 		conn_refuse(eng, idx, -EPROTO, "not attached");
-		return;
-	}
-	fd = export_new(eng, s->seg, req->slot, req->gen, req->flags & SD_EXPORT_CARRY);
-	if (fd >= 0) {
-		rep.slot = req->slot;
-		rep.gen = req->gen;
-	}
-	reply(eng, idx, &rep, fd);
-	if (fd >= 0)
-		close(fd);
+	else if (export_grant(eng, idx, req))
+		reply(eng, idx, &none, -1);
 }
 
 void session_import(struct engine *eng, uint32_t idx, int fd)
@@ -176,10 +263,10 @@ void session_import(struct engine *eng, uint32_t idx, int fd)
 		conn_refuse(eng, idx, -EPROTO, "not attached");
 		return;
 	}
-	for (uint32_t i = 0; ino && i < EXPORTS; i++) {
-		const struct export *x = &eng->ctl->exports[i];
+	for (uint32_t i = 0; ino && i < CTL_EXPORTS; i++) {
+		const struct export_rec *x = eng->ctl->exports[i].rec;
 
-		if (!x->live || x->ino != ino || x->seg != s->seg || x->carries)
+		if (!x || x->ino != ino || x->seg != s->seg || x->carries)
 			continue;
 		rep.slot = x->slot;
 		rep.gen = x->gen;
@@ -192,7 +279,7 @@ void session_import(struct engine *eng, uint32_t idx, int fd)
 /* Exports are all that holds the slot. */
 static bool held_by_none(struct engine *eng, const struct export *x)
 {
-	const struct sd_slot_p *p = shm_slot_p(&eng->segs[x->seg], x->slot);
+	const struct sd_slot_p *p = shm_slot_p(&eng->segs[x->rec->seg], x->rec->slot);
 	const struct export *o = x;
 	uint32_t refs = 0;
 
@@ -209,11 +296,11 @@ static bool look(struct engine *eng, struct export *x)
 	uint64_t now = eng->w[0]->st.now_us;
 	bool moved = false;
 
-	if (!x->carries && held_by_none(eng, x)) {
+	if (!x->rec->carries && held_by_none(eng, x)) {
 		if (!x->alone_us)
 			x->alone_us = now;
-		x->carries = now - x->alone_us >= GRACE_US;
-	} else if (!x->carries) {
+		st_rel(&x->rec->carries, now - x->alone_us >= GRACE_US);
+	} else if (!x->rec->carries) {
 		x->alone_us = 0;
 	}
 	x->nap_us = x->nap_us * 2 < NAP_MIN_US ? NAP_MIN_US :
@@ -237,9 +324,9 @@ static bool look(struct engine *eng, struct export *x)
 
 void export_ready(struct engine *eng, uint32_t arg)
 {
-	struct export *x = &eng->ctl->exports[CTL_PLACE(arg) % EXPORTS];
+	struct export *x = &eng->ctl->exports[CTL_PLACE(arg) % CTL_EXPORTS];
 
-	if (x->live)
+	if (x->rec)
 		look(eng, x);
 }
 
@@ -251,15 +338,15 @@ unsigned export_poll(struct engine *eng)
 
 	if (now < c->export_due_us)
 		return 0;
-	for (uint32_t i = 0, left = c->export_cnt; i < EXPORTS && left; i++) {
+	for (uint32_t i = 0, left = c->export_cnt; i < CTL_EXPORTS && left; i++) {
 		struct export *x = &c->exports[i];
 
-		if (!x->live)
+		if (!x->rec)
 			continue;
 		left--;
 		if (x->next_us <= now)
 			n += look(eng, x);
-		if (x->live && x->next_us < due)
+		if (x->rec && x->next_us < due)
 			due = x->next_us;
 	}
 	c->export_due_us = due;
@@ -271,4 +358,42 @@ uint64_t export_idle_us(struct engine *eng)
 	uint64_t due = eng->ctl->export_due_us, now = clock_mono_us();
 
 	return due == UINT64_MAX ? due : due > now ? due - now : 0;
+}
+
+/* ---- the next engine ---- */
+
+bool export_adopt(struct engine *eng, const struct kept *k)
+{
+	struct keep_export ke;
+	struct export_rec *rec;
+	struct export *x;
+
+	memcpy(&ke, k->m.meta, sizeof(ke));
+	rec = arena_at(&eng->arena, AR_EXPORT, ke.place);
+	if (!rec || !rec->live || rec->key != k->m.key || k->cnt != 1 ||
+	    eng->ctl->exports[ke.place - 1].rec || !stack_seg(&eng->w[0]->st, rec->seg) ||
+	    !exportable(eng, rec->seg, rec->slot, rec->gen))
+		return false;
+	pump_adopt(eng, rec);
+	x = &eng->ctl->exports[ke.place - 1];
+	*x = (struct export){ .rec = rec, .fd = k->fds[0] };
+	export_count(eng, x);
+	return true;
+}
+
+void export_adopt_rest(struct engine *eng)
+{
+	struct arena_iter it;
+	struct export_rec *rec;
+	uint32_t i;
+
+	arena_iter_init(&it, &eng->arena, AR_EXPORT, 1, CTL_EXPORTS + 1);
+	while ((rec = arena_iter_next(&it, &i))) {
+		if (!rec->live || eng->ctl->exports[i - 1].rec)
+			continue;
+		st_rel(&rec->live, 0);
+		if (stack_seg(&eng->w[0]->st, rec->seg) &&
+		    exportable(eng, rec->seg, rec->slot, rec->gen))
+			shm_slot_put(&eng->segs[rec->seg], rec->slot);
+	}
 }

@@ -6,6 +6,10 @@
  * the family's own bytes at most.
  * Holds:   PU1 nothing is taken out of the pair that the send FIFO has no room for
  *          PU2 what a holder wrote before it hung up is sent before the reference goes
+ *          PU3 each byte is moved once, wherever the engine is killed: sendmmsg() and recvmmsg()
+ *              store what they moved into the arena before they return, and a process dies only
+ *              on its way back from a system call; the slot's lock is the engine's until its
+ *              successor has set the position (pump_adopt())
  * Threads: worker 0; the slot's worker is told by KICK as by any program
  */
 #include "stackd/ctl/ctl_int.h"
@@ -19,6 +23,22 @@
 
 #define PUMP_BATCH	(64u * 1024)
 #define PUMP_IOVS	32u
+
+/* ---- moves whose count outlives us ---- */
+
+static void move_begin(struct export_move *v, const struct msghdr *m, uint64_t from)
+{
+	v->mm.msg_len = 0;
+	v->mm.msg_hdr = *m;
+	v->from = from;
+	st_rel(&v->busy, 1);
+}
+
+/* Return: position after what was moved. */
+static uint64_t move_end(const struct export_move *v)
+{
+	return v->from + (v->mm.msg_len <= PUMP_BATCH ? v->mm.msg_len : 0);
+}
 
 static void kick(struct engine *eng, struct sd_slot_p *p, struct sock_id id, uint32_t pend)
 {
@@ -40,8 +60,9 @@ static ssize_t out_some(struct engine *eng, struct export *x, struct sd_slot_e *
 	struct iovec iov[PUMP_IOVS];
 	bool over = stream_over(e);	/* looked at before the bytes */
 	uint64_t head = ld_rlx(&p->rx_head), len = ld_acq(&e->rx_tail) - head;
+	struct export_move *v = &x->rec->out;
 	struct msghdr m = { .msg_iov = iov };
-	ssize_t n;
+	int r;
 
 	if (len > SD_FIFO_MAX)
 		return -EPROTO;		/* the program's word is nonsense */
@@ -52,13 +73,18 @@ static ssize_t out_some(struct engine *eng, struct export *x, struct sd_slot_e *
 		}
 		return 0;
 	}
-	m.msg_iovlen = shm_fifo_iov(&eng->segs[x->seg], SD_FIFO_RX, &e->rx, head,
+	m.msg_iovlen = shm_fifo_iov(&eng->segs[x->rec->seg], SD_FIFO_RX, &e->rx, head,
 				    len < PUMP_BATCH ? len : PUMP_BATCH, iov, PUMP_IOVS, &len);
-	n = len ? sendmsg(x->fd, &m, MSG_DONTWAIT | MSG_NOSIGNAL) : 0;
-	if (n < 0)
-		return errno == EAGAIN ? 0 : -errno;
-	st_rel(&p->rx_head, head + (uint64_t)n);	/* pairs with the worker's ld_acq */
-	return n;
+	if (!len)
+		return 0;
+	move_begin(v, &m, head);
+	r = sendmmsg(x->fd, &v->mm, 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+	if (r < 0)
+		r = errno == EAGAIN ? 0 : -errno;
+	else
+		st_rel(&p->rx_head, move_end(v));	/* pairs with the worker's ld_acq */
+	st_rel(&v->busy, 0);
+	return r < 0 ? r : (ssize_t)(move_end(v) - head);
 }
 
 static bool out(struct engine *eng, struct export *x, struct sd_slot_e *e, struct sd_slot_p *p,
@@ -97,33 +123,42 @@ static uint64_t in_room(const struct shm_fifo_mem *m, struct sd_slot_e *e, struc
 static ssize_t in_some(struct engine *eng, struct export *x, struct sd_slot_e *e,
 		       struct sd_slot_p *p)
 {
-	const struct shm_seg *seg = &eng->segs[x->seg];
+	const struct shm_seg *seg = &eng->segs[x->rec->seg];
 	struct shm_magazine mag = { 0 };
 	struct shm_fifo_mem mem = { .seg = seg, .mag = &mag };
 	uint64_t tail = ld_rlx(&p->tx_tail), len = in_room(&mem, e, p, tail);
 	struct iovec iov[PUMP_IOVS];
+	struct export_move *v = &x->rec->in;
 	struct msghdr m = { .msg_iov = iov };
 	ssize_t n = -EAGAIN;
 
 	m.msg_iovlen = shm_fifo_iov(seg, SD_FIFO_TX, &p->tx, tail, len, iov, PUMP_IOVS, &len);
 	if (len) {
-		n = recvmsg(x->fd, &m, MSG_DONTWAIT);
-		if (n < 0)
-			n = -errno;
-		if (n > 0)
-			st_rel(&p->tx_tail, tail + (uint64_t)n);
+		move_begin(v, &m, tail);
+		n = recvmmsg(x->fd, &v->mm, 1, MSG_DONTWAIT, NULL) < 0 ? -errno :
+		    (ssize_t)(move_end(v) - tail);
+		if (n > 0) {
+			st_rel(&x->rec->carries, 1);
+			st_rel(&p->tx_tail, move_end(v));
+		}
+		st_rel(&v->busy, 0);
 	}
 	shm_magazine_flush(seg, &mag);
 	return n;
 }
 
-static bool may_send(const struct sd_slot_e *e, const struct sd_slot_p *p)
+/* As far as the engine knows. */
+static bool open_for_sending(const struct sd_slot_e *e)
 {
 	uint32_t st = ld_rlx(&e->state);
 
 	return (st == SD_ST_ESTABLISHED || st == SD_ST_CLOSE_WAIT) &&
-	       !(ld_rlx(&e->flags) & (SD_E_SND_FIN | SD_E_RESET)) &&
-	       !(ld_rlx(&p->flags) & SD_P_SHUT_WR);
+	       !(ld_rlx(&e->flags) & (SD_E_SND_FIN | SD_E_RESET));
+}
+
+static bool may_send(const struct sd_slot_e *e, const struct sd_slot_p *p)
+{
+	return open_for_sending(e) && !(ld_rlx(&p->flags) & SD_P_SHUT_WR);
 }
 
 /* What nobody can send any more is thrown away; the end must be seen all the same. */
@@ -148,10 +183,8 @@ static ssize_t in(struct engine *eng, struct export *x, struct sd_slot_e *e, str
 		return -EAGAIN;
 	n = in_some(eng, x, e, p);
 	shm_unlock(&p->tx_lock, SHM_LOCK_ENGINE);
-	if (n > 0) {
-		x->carries = 1;
+	if (n > 0)
 		kick(eng, p, id, SD_PEND_TX);
-	}
 	return n;
 }
 
@@ -163,7 +196,8 @@ static enum pump_end in_end(struct engine *eng, struct export *x, struct sd_slot
 
 	if (err || (sendmsg(x->fd, &m, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 && errno != EAGAIN))
 		return PUMP_OVER;
-	if (!x->in_shut && x->carries && may_send(e, p)) {
+	/* also when an engine before us had set the flag and was killed ahead of the order */
+	if (!x->in_shut && x->rec->carries && open_for_sending(e)) {
 		or_sc(&p->flags, SD_P_SHUT_WR);
 		app_order(&eng->w[0]->st, id, SD_OP_SHUTDOWN, SHUT_WR);
 	}
@@ -173,16 +207,29 @@ static enum pump_end in_end(struct engine *eng, struct export *x, struct sd_slot
 
 enum pump_end pump(struct engine *eng, struct export *x, struct sock_id id)
 {
-	struct sd_slot_e *e = shm_slot_e(&eng->segs[x->seg], x->slot);
-	struct sd_slot_p *p = shm_slot_p(&eng->segs[x->seg], x->slot);
+	struct sd_slot_e *e = shm_slot_e(&eng->segs[id.seg], id.slot);
+	struct sd_slot_p *p = shm_slot_p(&eng->segs[id.seg], id.slot);
 	ssize_t n;
 
-	if (!e || !p || ld_acq(&e->gen) != x->gen || (ld_rlx(&e->flags) & SD_E_CLOSED))
+	if (!e || !p || ld_acq(&e->gen) != id.gen || (ld_rlx(&e->flags) & SD_E_CLOSED))
 		return PUMP_OVER;
 	n = in(eng, x, e, p, id);
 	if (n <= 0 && n != -EAGAIN && in_end(eng, x, e, p, id, (int)n) == PUMP_OVER)
 		return PUMP_OVER;
-	if (x->carries && out(eng, x, e, p, id))
+	if (x->rec->carries && out(eng, x, e, p, id))
 		return PUMP_MOVED;
 	return n > 0 ? PUMP_MOVED : PUMP_IDLE;
+}
+
+void pump_adopt(struct engine *eng, struct export_rec *x)
+{
+	struct sd_slot_p *p = shm_slot_p(&eng->segs[x->seg], x->slot);
+
+	if (x->out.busy)
+		st_rel(&p->rx_head, move_end(&x->out));
+	if (x->in.busy && x->in.mm.msg_len) {
+		x->carries = 1;
+		st_rel(&p->tx_tail, move_end(&x->in));
+	}
+	x->in.busy = x->out.busy = 0;
 }

@@ -148,6 +148,7 @@ int adopt_all(struct engine *eng)
 		udp_adopt(st[w], st[0]);
 		quarantine(eng, st[w]);
 	}
+	ctl_adopt_exports(eng);
 	for (uint16_t seg = 1; !r && seg < STACK_MAX_SEGS; seg++)
 		if (stack_seg(st[0], seg))
 			r = app_adopt_slots(st, n, seg);

@@ -8,6 +8,8 @@
 #include <errno.h>
 #include <unistd.h>
 
+#include "stackd/ctl/ctl.h"
+
 #define TCBS		(1u << 21)
 #define TWS		(1u << 21)
 #define BOUNDS		(1u << 21)
@@ -32,6 +34,7 @@ int rooms_arena(struct engine *eng, uint64_t id)
 		[AR_PROC] = { sizeof(struct app_proc), PROCS },
 		[AR_ENGINE] = { sizeof(struct engine_rec), 2 },
 		[AR_SYSCTL] = { sizeof(struct sysctl), 2 },
+		[AR_EXPORT] = { export_rec_size(), CTL_EXPORTS + 1 },
 	};
 
 	return arena_create(eng->workers, defs, id, &eng->arena);

@@ -46,6 +46,7 @@ enum sup_kind {
 	KEEP_SEG,			/* fds: RO, RW; meta: struct keep_seg */
 	KEEP_PROC,			/* fds: doorbells, eventfds; meta: struct keep_proc */
 	KEEP_CONN,			/* fd: control connection; meta: struct sup_cred */
+	KEEP_EXPORT,			/* fd: engine's end of a pair; meta: struct keep_export */
 };
 
 #define SUP_F_READ_ONLY	(1u << 0)	/* ENG_KEEP: answer with fds[0] reopened O_RDONLY */
@@ -73,6 +74,10 @@ struct sup_low {
 
 struct keep_seg {
 	uint32_t seg;
+};
+
+struct keep_export {
+	uint32_t place;			/* AR_EXPORT record */
 };
 
 struct keep_proc {
