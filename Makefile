@@ -30,7 +30,7 @@ PRELOAD_SRC := $(wildcard preload/*.c shm/*.c)
 CTL_SRC    := $(strip $(filter-out stackctl/stackrun.c $(CAP_OWN),$(wildcard stackctl/*.c)))
 
 ENGINE_LIBS := -luring -lnuma -lhwloc -lseccomp -lcap-ng -lbpf -lmnl -ljansson -lconfuse -lpthread -l:libpcap.a
-CTL_LIBS    := -ljansson
+CTL_LIBS    := -ljansson -lm
 CAP_LIBS    := -lpcap -lwiretap -lwsutil -lglib-2.0
 CAP_CFLAGS  := -isystem /usr/include/wireshark -isystem /usr/include/glib-2.0 \
                -isystem /usr/lib/$(shell $(CC) -print-multiarch)/glib-2.0/include

@@ -14,6 +14,7 @@
 #include "stackctl/client.h"
 #include "stackctl/nic.h"
 #include "stackctl/table.h"
+#include "stackctl/top.h"
 #include "stackctl/why.h"
 
 #define CAPTURE "-capture"
@@ -22,6 +23,7 @@ static const char help_text[] =
 "Usage: stackctl [--run-dir DIR] [--json] show TOPIC\n"
 "       stackctl [--run-dir DIR] [--json] sysctl [-w] NAME[=VALUE] | -a\n"
 "       stackctl [--run-dir DIR] capture [-w FILE] [OPTION]... [FILTER]\n"
+"       stackctl [--run-dir DIR] [--json] top [-d SECONDS] [-n COUNT]\n"
 "       stackctl [--run-dir DIR] why PID\n"
 "       stackctl [--run-dir DIR] nic claim|release PCI | reset\n"
 "       stackctl [--run-dir DIR] nic rss DEV tcp4|udp4|... sdfn | key HEX | indir QUEUE,...\n"
@@ -110,6 +112,8 @@ static int parse(int argc, char **argv, struct request *rq)
 	}
 	if (i < argc && !strcmp(argv[i], "capture"))
 		return run_capture(rq->run_dir, argv + i) + 1;
+	if (i < argc && !strcmp(argv[i], "top"))
+		return top_main(argc - i, argv + i, rq->run_dir, rq->json) + 1;
 	if (argc - i == 3 && !strcmp(argv[i], "sysctl") && !strcmp(argv[i + 1], "-w")) {
 		argv[i + 1] = argv[i];
 		i++;

@@ -14,7 +14,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "stackctl/client.h"
+#include "stackctl/topic.h"
 #include "stackctl/why.h"
 
 struct process {
@@ -22,23 +22,6 @@ struct process {
 	json_t *fds, *sockets;		/* the daemon's word */
 	bool shim, attached;
 };
-
-static json_t *ask_list(const char *run_dir, const char *topic)
-{
-	struct request rq = { .run_dir = run_dir, .type = CTL_SHOW, .text = topic };
-	json_t *top, *list;
-	char *text;
-
-	if (client_ask(&rq, &text)) {
-		free(text);
-		return NULL;
-	}
-	top = json_loads(text, 0, NULL);
-	free(text);
-	list = json_incref(json_object_get(top, topic));
-	json_decref(top);
-	return list;
-}
 
 static json_int_t num(const json_t *o, const char *key)
 {
@@ -213,8 +196,8 @@ int why(const char *run_dir, const char *pid)
 	snprintf(path, sizeof(path), "/proc/%s/fd", pid);
 	if (look_for_shim(&p))
 		return 1;
-	p.fds = ask_list(run_dir, "fds");
-	p.sockets = p.fds ? ask_list(run_dir, "sockets") : NULL;
+	p.fds = topic_ask(run_dir, "fds");
+	p.sockets = p.fds ? topic_ask(run_dir, "sockets") : NULL;
 	n = p.sockets ? scandir(path, &list, NULL, by_number) : -1;
 	if (n < 0) {
 		if (p.sockets)

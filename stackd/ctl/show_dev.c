@@ -52,6 +52,15 @@ void show_netdev(struct worker *w, json_t *list)
 		"tx_gso", snmp(w, SNMP_Dev_TxGsoPackets)));
 }
 
+/* Processor time of the calling worker. */
+static json_int_t cpu_us(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+	return (json_int_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
+}
+
 void show_workers(struct worker *w, json_t *list)
 {
 	struct stack *st = &w->st;
@@ -63,8 +72,8 @@ void show_workers(struct worker *w, json_t *list)
 		chunks += st->epools[i].chunk_used;
 		slots += st->epools[i].slot_used;
 	}
-	json_array_append_new(list, json_pack("{si si sI sI sI sI sI sI sI sI sI sI sI sI}",
-		"worker", st->worker, "cpu", w->cpu,
+	json_array_append_new(list, json_pack("{si si sI sI sI sI sI sI sI sI sI sI sI sI sI}",
+		"worker", st->worker, "cpu", w->cpu, "cpu_us", cpu_us(),
 		"loops", snmp(w, SNMP_Worker_Loops), "sleeps", snmp(w, SNMP_Worker_Sleeps),
 		"packets", (json_int_t)pkt_pool_used(st->pool) - (w->queue ? w->queue->held : 0),
 		"tcbs", (json_int_t)tcp_tcb_used(st),
