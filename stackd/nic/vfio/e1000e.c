@@ -5,29 +5,12 @@
  * Spec:    82574 datasheet (317694) 4.6 (initialization), 7.1 to 7.4, 10.2 (registers)
  * Threads: start-up; worker 0; irq_on, irq_off and the transmit functions the queue's worker
  */
-#include <errno.h>
-#include <stdio.h>
-#include <stdlib.h>
-
 #include "stackd/atomic.h"
-#include "stackd/core/clock.h"
-#include "stackd/core/csum.h"
 #include "stackd/nic/vfio/e1000e_regs.h"
 #include "stackd/nic/vfio/intel.h"
+#include "stackd/nic/vfio/intel_regs.h"
 
-#define WAIT_US		100000u
 #define QUEUES		2u
-
-static bool wait_bits(volatile uint8_t *regs, unsigned reg, uint32_t mask, uint32_t want)
-{
-	uint64_t end = clock_mono_us() + WAIT_US;
-
-	while ((reg_rd32(regs, reg) & mask) != want) {
-		if (clock_mono_us() > end)
-			return false;
-	}
-	return true;
-}
 
 /* ---- transmit descriptors ---------------------------------------------------------------- */
 
@@ -69,7 +52,7 @@ static void tx_data(struct intel_desc *d, uint64_t iova, uint32_t len, bool last
  * the rings after this. */
 static void irq_on(struct intel_q *q)
 {
-	uint32_t bits = E_INT_RXQ(q->nic.queue) | E_INT_TXQ(q->nic.queue);
+	uint32_t bits = E_INT_RXQ(q->b.nic.queue) | E_INT_TXQ(q->b.nic.queue);
 
 	reg_wr32(q->regs, E_ICR, bits);
 	reg_wr32(q->regs, E_IMS, bits);
@@ -77,75 +60,41 @@ static void irq_on(struct intel_q *q)
 
 static void irq_off(struct intel_q *q)
 {
-	reg_wr32(q->regs, E_IMC, E_INT_RXQ(q->nic.queue) | E_INT_TXQ(q->nic.queue));
+	reg_wr32(q->regs, E_IMC, E_INT_RXQ(q->b.nic.queue) | E_INT_TXQ(q->b.nic.queue));
 }
 
+static void irqs_off(volatile uint8_t *regs)
+{
+	reg_wr32(regs, E_IMC, UINT32_MAX);
+}
+
+static void event(volatile uint8_t *regs)
+{
+	reg_wr32(regs, E_ICR, R_INT_LSC | E_INT_OTHER);
+	reg_wr32(regs, E_IMS, R_INT_LSC | E_INT_OTHER);
+}
+
+/* 7.1.11.1: UDP is hashed by addresses only. */
 static const struct intel_family family = {
-	.name = "e1000e", .queues = QUEUES, .tx_context = tx_context, .tx_data = tx_data,
-	.irq_on = irq_on, .irq_off = irq_off,
+	.name = "e1000e", .queues = QUEUES, .rx_regs = E_RXQ, .tx_regs = E_TXQ,
+	.stride = E_Q_STRIDE, .mrqc = E_MRQC_RSS, .reta_shift = E_RETA_QUEUE,
+	.mrqc_flow = { [NIC_FLOW_TCP4] = R_MRQC_TCP4, [NIC_FLOW_IP4] = R_MRQC_IP4,
+		       [NIC_FLOW_TCP6] = E_MRQC_TCP6, [NIC_FLOW_IP6] = R_MRQC_IP6 },
+	.tx_context = tx_context, .tx_data = tx_data, .irq_on = irq_on, .irq_off = irq_off,
+	.irqs_off = irqs_off, .event = event,
 };
 
-/* ---- reset, start ------------------------------------------------------------------------ */
-
-/* 4.6.3, 5.2.5.3: requests end first, then everything goes back to its defaults. */
-static void halt(struct nic_dev *dev)
-{
-	volatile uint8_t *r = ((struct intel_dev *)dev->priv)->regs;
-
-	reg_wr32(r, E_IMC, UINT32_MAX);
-	reg_wr32(r, E_RCTL, 0);
-	reg_wr32(r, E_TCTL, 0);
-	reg_wr32(r, E_CTRL, reg_rd32(r, E_CTRL) | E_CTRL_GIO_DIS);
-	wait_bits(r, E_STATUS, E_STATUS_GIO, 0);
-	reg_wr32(r, E_CTRL, (reg_rd32(r, E_CTRL) & ~E_CTRL_GIO_DIS) | E_CTRL_RST);
-	wait_bits(r, E_CTRL, E_CTRL_RST, 0);
-	reg_wr32(r, E_IMC, UINT32_MAX);
-}
-
-/* 7.1.11: hash key, table and types. */
-static void put_rss(struct intel_dev *d)
-{
-	volatile uint8_t *r = d->regs;
-	const struct nic_rss *rss = &d->rss;
-	uint32_t word, types = E_MRQC_RSS;
-
-	for (unsigned i = 0; i < NIC_RSS_KEY / 4; i++) {
-		memcpy(&word, rss->key + 4 * i, 4);
-		reg_wr32(r, E_RSSRK(i), word);
-	}
-	for (unsigned i = 0; i < NIC_RSS_INDIR / 4; i++) {
-		word = 0;
-		for (unsigned n = 0; n < 4; n++)
-			word |= (uint32_t)(rss->indir[4 * i + n] & 1) << (8 * n + 7);
-		reg_wr32(r, E_RETA(i), word);
-	}
-	types |= rss->fields[NIC_FLOW_TCP4] == 15 ? E_MRQC_TCP4 : 0;
-	types |= rss->fields[NIC_FLOW_IP4] ? E_MRQC_IP4 : 0;
-	types |= rss->fields[NIC_FLOW_TCP6] == 15 ? E_MRQC_TCP6 : 0;
-	types |= rss->fields[NIC_FLOW_IP6] ? E_MRQC_IP6 : 0;
-	reg_wr32(r, E_MRQC, types);
-}
+/* ---- start ------------------------------------------------------------------------------- */
 
 /* 4.6.5, 4.6.6 */
-static void put_queue(volatile uint8_t *r, struct intel_q *q)
+static void put_queue(struct intel_q *q)
 {
-	unsigned n = q->nic.queue;
-	uint32_t len = INTEL_RING * sizeof(struct intel_desc);
+	volatile uint8_t *r = q->regs;
+	unsigned n = q->b.nic.queue;
 
-	q->rdt = E_RDT(n);
-	q->tdt = E_TDT(n);
-	reg_wr32(r, E_RDBAL(n), (uint32_t)q->rx_iova);
-	reg_wr32(r, E_RDBAH(n), (uint32_t)(q->rx_iova >> 32));
-	reg_wr32(r, E_RDLEN(n), len);
-	reg_wr32(r, E_RDH(n), 0);
-	reg_wr32(r, E_RDT(n), 0);
-	reg_wr32(r, E_RXDCTL(n), E_RXDCTL_SET);
-	reg_wr32(r, E_TDBAL(n), (uint32_t)q->tx_iova);
-	reg_wr32(r, E_TDBAH(n), (uint32_t)(q->tx_iova >> 32));
-	reg_wr32(r, E_TDLEN(n), len);
-	reg_wr32(r, E_TDH(n), 0);
-	reg_wr32(r, E_TDT(n), 0);
-	reg_wr32(r, E_TXDCTL(n), E_TXDCTL_SET);
+	intel_put_rings(q);
+	reg_wr32(r, E_RXQ + n * E_Q_STRIDE + R_DCTL, E_RXDCTL_SET);
+	reg_wr32(r, E_TXQ + n * E_Q_STRIDE + R_DCTL, E_TXDCTL_SET);
 	reg_wr32(r, E_TARC(n), reg_rd32(r, E_TARC(n)) | E_TARC_EN);
 }
 
@@ -159,124 +108,46 @@ static void put_irqs(struct intel_dev *d)
 		all |= E_INT_RXQ(n) | E_INT_TXQ(n);
 		reg_wr32(r, E_EITR(1 + n), 0);
 	}
-	reg_wr32(r, E_CTRL_EXT, reg_rd32(r, E_CTRL_EXT) | E_CTRL_EXT_PBA);
+	reg_wr32(r, R_CTRL_EXT, reg_rd32(r, R_CTRL_EXT) | E_CTRL_EXT_PBA);
 	reg_wr32(r, E_IVAR, ivar);
 	reg_wr32(r, E_EIAC, all);
-	reg_wr32(r, E_IMS, E_INT_LSC | E_INT_OTHER);
-}
-
-static void put_addr(struct intel_dev *d)
-{
-	const uint8_t *m = d->dev.grant.mac;
-
-	for (unsigned i = 0; i < 128; i++)
-		reg_wr32(d->regs, E_MTA(i), UINT32_MAX);	/* link/ looks at group addresses */
-	reg_wr32(d->regs, E_RAL0, m[0] | (uint32_t)m[1] << 8 | (uint32_t)m[2] << 16 |
-				  (uint32_t)m[3] << 24);
-	reg_wr32(d->regs, E_RAH0, m[4] | (uint32_t)m[5] << 8 | E_RAH_AV);
+	reg_wr32(r, E_IMS, R_INT_LSC | E_INT_OTHER);
 }
 
 static int go(struct nic_dev *dev)
 {
 	struct intel_dev *d = dev->priv;
 	volatile uint8_t *r = d->regs;
+	int err;
 
-	halt(dev);
-	reg_wr32(r, E_CTRL, reg_rd32(r, E_CTRL) | E_CTRL_SLU);
-	reg_wr32(r, E_MDIC, E_MDIC_WRITE | E_MDIC_PHY | E_MDIC_REG(PHY_CTRL) | PHY_CTRL_AUTONEG);
-	if (!wait_bits(r, E_MDIC, E_MDIC_READY, E_MDIC_READY))
-		return -EIO;
-	put_addr(d);
+	intel_halt(dev);
+	err = intel_link_on(d);
+	if (err)
+		return err;
+	intel_put_addr(d);
 	reg_wr32(r, E_RFCTL, reg_rd32(r, E_RFCTL) | E_RFCTL_EXSTEN);
-	reg_wr32(r, E_RXCSUM, E_RXCSUM_SET);
+	reg_wr32(r, R_RXCSUM, R_RXCSUM_SET);
 	if (dev->grant.queues > 1)
-		put_rss(d);
+		intel_put_rss(d);
 	for (unsigned n = 0; n < dev->grant.queues; n++)
 		if (d->q[n])
-			put_queue(r, d->q[n]);
+			put_queue(d->q[n]);
 	put_irqs(d);
 	reg_wr32(r, E_TIPG, E_TIPG_SET);
-	reg_wr32(r, E_TCTL, E_TCTL_SET);
-	reg_wr32(r, E_RCTL, E_RCTL_EN | E_RCTL_BAM | E_RCTL_SECRC);
-	for (unsigned n = 0; n < dev->grant.queues; n++)
-		if (d->q[n])
-			reg_wr32(r, E_RDT(n), d->q[n]->rx_tail);
-	return 0;
-}
-
-/* ---- events ------------------------------------------------------------------------------ */
-
-static void poll(struct nic_dev *dev, uint64_t now_us)
-{
-	static const uint32_t mbps[4] = { 10, 100, 1000, 1000 };
-	struct intel_dev *d = dev->priv;
-	uint32_t status = reg_rd32(d->regs, E_STATUS);
-	bool up = status & E_STATUS_LU;
-
-	dev->iommu_faults += vfio_read_faults(d->v);
-	if (status == UINT32_MAX) {
-		nic_fault(dev, NIC_FAULT_GONE);
-		return;
-	}
-	reg_wr32(d->regs, E_ICR, E_INT_LSC | E_INT_OTHER);
-	reg_wr32(d->regs, E_IMS, E_INT_LSC | E_INT_OTHER);
-	d->link.changes += up != d->link.up;
-	d->link.up = up;
-	d->link.full_duplex = status & E_STATUS_FD;
-	d->link.mbps = up ? mbps[(status & E_STATUS_SPEED) >> 6] : 0;
-}
-
-/* 7.1.11.1: UDP is hashed by addresses only, and every IP packet that no TCP type takes with it. */
-static int rss_set(struct nic_dev *dev, const struct nic_rss *rss)
-{
-	struct intel_dev *d = dev->priv;
-	const uint8_t *f = rss->fields;
-
-	for (unsigned i = 0; i < NIC_RSS_INDIR; i++)
-		if (rss->indir[i] >= dev->grant.queues)
-			return -EINVAL;
-	for (unsigned i = 0; i < NIC_FLOW_MAX; i++)
-		if (f[i] != 0 && f[i] != 3 && !(f[i] == 15 && (i == NIC_FLOW_TCP4 ||
-							       i == NIC_FLOW_TCP6)))
-			return -EOPNOTSUPP;
-	if (f[NIC_FLOW_UDP4] != f[NIC_FLOW_IP4] || f[NIC_FLOW_UDP6] != f[NIC_FLOW_IP6] ||
-	    (f[NIC_FLOW_TCP4] != 15 && f[NIC_FLOW_TCP4] != f[NIC_FLOW_IP4]) ||
-	    (f[NIC_FLOW_TCP6] != 15 && f[NIC_FLOW_TCP6] != f[NIC_FLOW_IP6]))
-		return -EOPNOTSUPP;
-	d->rss = *rss;
-	d->rss.indir_len = NIC_RSS_INDIR;
-	put_rss(d);
+	reg_wr32(r, R_TCTL, R_TCTL_SET);
+	reg_wr32(r, R_RCTL, R_RCTL_SET);
+	intel_put_tails(d);
 	return 0;
 }
 
 static const struct nic_dev_ops ops = {
-	.map = intel_map, .queue = intel_queue, .go = go, .halt = halt, .poll = poll,
-	.link = intel_link, .rss_get = intel_rss_get, .rss_set = rss_set, .close = intel_close,
+	.map = intel_map, .queue = intel_queue, .go = go, .halt = intel_halt, .poll = intel_poll,
+	.link = intel_link, .rss_get = intel_rss_get, .rss_set = intel_rss_set,
+	.close = intel_close,
 };
 
 int e1000e_probe(struct vfio *v, const struct nic_grant *g, struct nic_dev **ret,
 		 char err[NIC_ERR])
 {
-	struct intel_dev *d;
-	uint32_t lo, hi;
-	int r = intel_new(v, g, &family, &ops, &d, err);
-
-	if (r)
-		return r;
-	halt(&d->dev);
-	lo = reg_rd32(d->regs, E_RAL0);	/* 4.6.1: the address is loaded from the NVM at reset */
-	hi = reg_rd32(d->regs, E_RAH0);
-	for (unsigned i = 0; i < 6; i++)
-		d->dev.grant.mac[i] = (uint8_t)(i < 4 ? lo >> 8 * i : hi >> 8 * (i - 4));
-	intel_rss_default(d, false);
-	r = vfio_irqs(v);
-	if (!r)
-		r = vfio_bus_master(v, true);
-	if (r) {
-		snprintf(err, NIC_ERR, "e1000e: interrupts or bus mastering cannot be set up");
-		free(d);
-		return r;
-	}
-	*ret = &d->dev;
-	return 0;
+	return intel_probe(v, g, &family, &ops, ret, err);
 }

@@ -11,7 +11,7 @@
 
 #include <linux/if_ether.h>
 
-#include "stackd/nic/vfio/vfio.h"
+#include "stackd/nic/vfio/vfio_q.h"
 
 #define INTEL_RING	256u		/* descriptors; RDLEN, TDLEN: multiples of 128 bytes */
 #define INTEL_CHUNK	8192u		/* bytes of one transmit descriptor */
@@ -40,6 +40,10 @@ struct intel_q;
 struct intel_family {
 	const char *name;
 	uint16_t queues;
+	unsigned rx_regs, tx_regs, stride;	/* queue 0's registers, and from queue to queue */
+	uint32_t mrqc;			/* MRQC: hashing on */
+	uint32_t mrqc_flow[NIC_FLOW_MAX];	/* its bit for a type of flow, 0 = it has none */
+	uint8_t reta_shift;		/* the queue's place in a byte of the table */
 	/* The packet's context descriptor, when its checksum is PARTIAL. */
 	void (*tx_context)(struct intel_desc *d, const struct pkt *p, uint32_t hdr_len);
 	/* One chunk of it. */
@@ -47,22 +51,21 @@ struct intel_family {
 			const struct pkt *p, uint32_t hdr_len);
 	void (*irq_on)(struct intel_q *q);
 	void (*irq_off)(struct intel_q *q);
+	/* Every interrupt is masked. */
+	void (*irqs_off)(volatile uint8_t *regs);
+	/* The event vector's cause is taken note of and may interrupt again. */
+	void (*event)(volatile uint8_t *regs);
 };
 
 struct intel_q {
-	struct nic nic;
-	struct nic_dev *dev;
-	struct vfio *v;
+	struct vfio_q b;		/* first */
 	const struct intel_family *f;
 	volatile uint8_t *regs;
 	unsigned rdt, tdt;		/* offsets of this queue's tail registers */
-	bool running, armed, skip;	/* skip: drop up to the end of a frame */
+	bool skip;			/* drop up to the end of a frame */
 	uint16_t rx_next, rx_tail;	/* next to come back; first not given */
 	uint16_t tx_next, tx_tail;
-	uint64_t refill_us;		/* no packets for all buffers: try again then; 0 = full */
-	uint64_t tx_since_us;
-	uint64_t rx_bad, rx_errors, tx_copied, kicks;
-	struct vfio_area mem;
+	uint64_t rx_errors;
 	struct intel_desc *rx, *tx;
 	uint64_t rx_iova, tx_iova;
 	struct pkt *rx_pkt[INTEL_RING];
@@ -84,16 +87,30 @@ size_t intel_q_mem(void);
 /* Rings made and receive buffers put in; registers are the family's. Return: 0 or -ENOMEM. */
 int intel_q_fill(struct intel_q *q, struct stack *st);
 
+/* ---- intel_hw.c: registers that both families have ---- */
+bool intel_wait(volatile uint8_t *regs, unsigned reg, uint32_t mask, uint32_t want);
+/* What is under way ends, then everything goes back to its defaults: nic_dev_ops.halt. */
+void intel_halt(struct nic_dev *dev);
+/* Link up, auto-negotiation begins. Return: 0 or -EIO. */
+int intel_link_on(struct intel_dev *d);
+void intel_put_addr(struct intel_dev *d);
+void intel_put_rss(struct intel_dev *d);
+/* Rings of @q, empty. */
+void intel_put_rings(struct intel_q *q);
+/* Receive buffers are given to the device. */
+void intel_put_tails(struct intel_dev *d);
+void intel_poll(struct nic_dev *dev, uint64_t now_us);	/* nic_dev_ops.poll */
+/* nic_dev_ops.rss_set: -EOPNOTSUPP for fields that MRQC cannot say. */
+int intel_rss_set(struct nic_dev *dev, const struct nic_rss *rss);
+
 /* ---- intel_dev.c: nic_dev_ops that both families have ---- */
 int intel_map(struct nic_dev *dev, uint16_t worker, void *mem, size_t len);
 int intel_queue(struct nic_dev *dev, uint16_t n, struct stack *st, struct nic **ret);
 void intel_link(struct nic_dev *dev, struct nic_link *ret);
 int intel_rss_get(struct nic_dev *dev, struct nic_rss *ret);
 void intel_close(struct nic_dev *dev);
-/* Even spread, random key, fields as @udp_ports says. */
-void intel_rss_default(struct intel_dev *d, bool udp_ports);
-/* Allocate and fill in what does not depend on the family's registers. */
-int intel_new(struct vfio *v, const struct nic_grant *g, const struct intel_family *f,
-	      const struct nic_dev_ops *ops, struct intel_dev **ret, char err[NIC_ERR]);
+/* A vfio_probe_fn but for what differs. */
+int intel_probe(struct vfio *v, const struct nic_grant *g, const struct intel_family *f,
+		const struct nic_dev_ops *ops, struct nic_dev **ret, char err[NIC_ERR]);
 
 #endif

@@ -9,6 +9,7 @@
 
 #include "stackd/core/toeplitz.h"
 #include "stackd/nic/vfio/intel.h"
+#include "stackd/nic/vfio/intel_regs.h"
 
 #define BAR0_MIN 0x20000u		/* 128 KiB of registers in both families */
 
@@ -22,29 +23,18 @@ int intel_map(struct nic_dev *dev, uint16_t worker, void *mem, size_t len)
 int intel_queue(struct nic_dev *dev, uint16_t n, struct stack *st, struct nic **ret)
 {
 	struct intel_dev *d = dev->priv;
-	struct intel_q *q = calloc(1, sizeof(*q));
-	int r;
+	struct intel_q *q;
+	int r = vfio_q_new(dev, d->v, &intel_q_ops, n, sizeof(*q), intel_q_mem(), &q);
 
-	if (!q)
-		return -ENOMEM;
-	r = vfio_ring_mem(d->v, intel_q_mem(), &q->mem);
-	if (r) {
-		free(q);
+	if (r)
 		return r;
-	}
-	q->dev = dev;
-	q->v = d->v;
 	q->f = d->f;
 	q->regs = d->regs;
-	q->nic = (struct nic){
-		.ops = &intel_q_ops, .mtu = dev->grant.mtu, .queue = n,
-		.features = NIC_F_CSUM | NIC_F_TSO | NIC_F_TSO6 | NIC_F_RX_CSUM | NIC_F_RX_HASH,
-		.queues = dev->grant.queues, .priv = q, .dev = dev,
-	};
-	memcpy(q->nic.mac, dev->grant.mac, 6);
-	memcpy(q->nic.ifname, dev->grant.name, sizeof(q->nic.ifname));
+	q->rdt = d->f->rx_regs + n * d->f->stride + R_DT;
+	q->tdt = d->f->tx_regs + n * d->f->stride + R_DT;
+	q->b.nic.features = NIC_F_CSUM | NIC_F_TSO | NIC_F_TSO6 | NIC_F_RX_CSUM | NIC_F_RX_HASH;
 	d->q[n] = q;
-	*ret = &q->nic;
+	*ret = &q->b.nic;
 	return 0;
 }
 
@@ -72,8 +62,11 @@ void intel_close(struct nic_dev *dev)
 	free(d);
 }
 
-void intel_rss_default(struct intel_dev *d, bool udp_ports)
+/* Even spread, random key, ports wherever the device can. */
+static void rss_default(struct intel_dev *d)
 {
+	static const uint8_t ported[] = { NIC_FLOW_TCP4, NIC_FLOW_TCP6, NIC_FLOW_UDP4,
+					  NIC_FLOW_UDP6 };
 	struct nic_rss *rss = &d->rss;
 
 	rss->indir_len = NIC_RSS_INDIR;
@@ -83,26 +76,28 @@ void intel_rss_default(struct intel_dev *d, bool udp_ports)
 		memcpy(rss->key, toeplitz_default_key, sizeof(rss->key));
 	for (unsigned i = 0; i < NIC_FLOW_MAX; i++)
 		rss->fields[i] = NIC_HASH_SRC | NIC_HASH_DST;
-	rss->fields[NIC_FLOW_TCP4] |= NIC_HASH_SPORT | NIC_HASH_DPORT;
-	rss->fields[NIC_FLOW_TCP6] |= NIC_HASH_SPORT | NIC_HASH_DPORT;
-	if (udp_ports) {
-		rss->fields[NIC_FLOW_UDP4] |= NIC_HASH_SPORT | NIC_HASH_DPORT;
-		rss->fields[NIC_FLOW_UDP6] |= NIC_HASH_SPORT | NIC_HASH_DPORT;
-	}
+	for (unsigned i = 0; i < sizeof(ported); i++)
+		if (d->f->mrqc_flow[ported[i]])
+			rss->fields[ported[i]] |= NIC_HASH_SPORT | NIC_HASH_DPORT;
 }
 
-int intel_new(struct vfio *v, const struct nic_grant *g, const struct intel_family *f,
-	      const struct nic_dev_ops *ops, struct intel_dev **ret, char err[NIC_ERR])
+/* The address is loaded from the NVM at reset (82574 4.6.1). */
+static void read_addr(struct intel_dev *d)
 {
-	struct intel_dev *d;
+	uint32_t lo = reg_rd32(d->regs, R_RAL0), hi = reg_rd32(d->regs, R_RAH0);
 
-	if (!v->bar[0] || v->bar_len[0] < BAR0_MIN) {
-		snprintf(err, NIC_ERR, "%s: no registers at BAR 0", f->name);
-		return -ENODEV;
-	}
-	d = calloc(1, sizeof(*d));
+	for (unsigned i = 0; i < 6; i++)
+		d->dev.grant.mac[i] = (uint8_t)(i < 4 ? lo >> 8 * i : hi >> 8 * (i - 4));
+}
+
+/* What does not depend on registers. */
+static struct intel_dev *make(struct vfio *v, const struct nic_grant *g,
+			      const struct intel_family *f, const struct nic_dev_ops *ops)
+{
+	struct intel_dev *d = calloc(1, sizeof(*d));
+
 	if (!d)
-		return -ENOMEM;
+		return NULL;
 	d->v = v;
 	d->f = f;
 	d->regs = v->bar[0];
@@ -112,6 +107,33 @@ int intel_new(struct vfio *v, const struct nic_grant *g, const struct intel_fami
 		d->dev.grant.queues = f->queues;
 	if (d->dev.grant.mtu > INTEL_MTU)
 		d->dev.grant.mtu = INTEL_MTU;
-	*ret = d;
+	return d;
+}
+
+int intel_probe(struct vfio *v, const struct nic_grant *g, const struct intel_family *f,
+		const struct nic_dev_ops *ops, struct nic_dev **ret, char err[NIC_ERR])
+{
+	struct intel_dev *d;
+	int r;
+
+	if (!v->bar[0] || v->bar_len[0] < BAR0_MIN) {
+		snprintf(err, NIC_ERR, "%s: no registers at BAR 0", f->name);
+		return -ENODEV;
+	}
+	d = make(v, g, f, ops);
+	if (!d)
+		return -ENOMEM;
+	intel_halt(&d->dev);
+	read_addr(d);
+	rss_default(d);
+	r = vfio_irqs(v);
+	if (!r)
+		r = vfio_bus_master(v, true);
+	if (r) {
+		snprintf(err, NIC_ERR, "%s: interrupts or bus mastering cannot be set up", f->name);
+		free(d);
+		return r;
+	}
+	*ret = &d->dev;
 	return 0;
 }

@@ -20,9 +20,6 @@
 #include "stackd/core/csum.h"
 #include "stackd/nic/vfio/intel.h"
 
-#define SMALL_ROOM	(PKT_SMALL - PKT_HEADROOM)
-#define REFILL_US	1000u
-#define TX_LIMIT_US	5000000u
 #define MASK		(INTEL_RING - 1)
 
 size_t intel_q_mem(void)
@@ -32,7 +29,7 @@ size_t intel_q_mem(void)
 
 static void put_tail(struct intel_q *q, unsigned reg, uint16_t tail)
 {
-	q->kicks++;
+	q->b.kicks++;
 	dma_wmb();
 	reg_wr32(q->regs, reg, tail);
 }
@@ -50,7 +47,7 @@ static unsigned refill(struct intel_q *q, struct stack *st)
 
 		if (!p)
 			break;
-		iova = vfio_iova(q->v, p, p->data, SMALL_ROOM);
+		iova = vfio_iova(q->b.v, p, p->data, VFIO_SMALL_ROOM);
 		if (!iova) {
 			pkt_free(st->pool, p);
 			break;
@@ -59,7 +56,7 @@ static unsigned refill(struct intel_q *q, struct stack *st)
 		st_rlx(&q->rx[q->rx_tail].q[0], iova);
 		st_rlx(&q->rx[q->rx_tail].q[1], 0);
 		q->rx_tail = (q->rx_tail + 1) & MASK;
-		q->nic.held++;
+		q->b.nic.held++;
 		n++;
 	}
 	return n;
@@ -67,7 +64,7 @@ static unsigned refill(struct intel_q *q, struct stack *st)
 
 static void rx_drop(struct intel_q *q, struct stack *st, struct pkt *p)
 {
-	q->rx_bad++;
+	q->b.rx_bad++;
 	snmp_inc(st, SNMP_Dev_RxDropped);
 	stack_drop(st, p, DROP_DEV_RX_BAD);
 }
@@ -79,7 +76,7 @@ static bool rx_take(struct intel_q *q, struct stack *st, struct pkt *p, const ui
 	bool whole = status & RXWB_EOP && !q->skip;
 
 	q->skip = !(status & RXWB_EOP);
-	if (!whole || len < ETH_HLEN || len > SMALL_ROOM || status & RXWB_RXE) {
+	if (!whole || len < ETH_HLEN || len > VFIO_SMALL_ROOM || status & RXWB_RXE) {
 		q->rx_errors += (status & RXWB_RXE) != 0;
 		rx_drop(q, st, p);
 		return false;
@@ -91,7 +88,7 @@ static bool rx_take(struct intel_q *q, struct stack *st, struct pkt *p, const ui
 		p->csum_state = PKT_CSUM_UNNECESSARY;
 	if (wb[0] & RXWB_RSS_TYPE)
 		p->hash = (uint32_t)(wb[0] >> 32);
-	p->queue = q->nic.queue;
+	p->queue = q->b.nic.queue;
 	p->rx_us = st->now_us;
 	snmp_inc(st, SNMP_Dev_RxPackets);
 	snmp_add(st, SNMP_Dev_RxBytes, len);
@@ -128,14 +125,10 @@ static void reap(struct intel_q *q, struct stack *st)
 		stack_pkt_free(st, q->tx_pkt[i]);
 		q->tx_pkt[i] = NULL;
 		q->tx_next = (i + 1) & MASK;
-		q->nic.held--;
-		q->tx_since_us = st->now_us;
+		q->b.nic.held--;
+		q->b.tx_since_us = st->now_us;
 	}
-	if (!tx_idle(q) && st->now_us >= q->tx_since_us + TX_LIMIT_US) {
-		q->running = false;
-		add_sc(&q->dev->tx_timeouts, 1);
-		nic_fault(q->dev, NIC_FAULT_TX_TIMEOUT);
-	}
+	vfio_q_watch(&q->b, st, tx_idle(q));
 }
 
 /* 82574 7.2.7.2, 82576 7.2.4.6: for segmentation the device adds lengths itself: the total length
@@ -162,12 +155,12 @@ static struct pkt *tx_shape(struct intel_q *q, struct stack *st, struct pkt *p, 
 {
 	struct pkt *c = p;
 
-	*ret_iova = p->frag_cnt ? 0 : vfio_iova(q->v, p, p->data, p->len);
+	*ret_iova = p->frag_cnt ? 0 : vfio_iova(q->b.v, p, p->data, p->len);
 	if (!*ret_iova) {
 		c = pkt_copy_linear(st->pool, p);
 		if (c)
-			*ret_iova = vfio_iova(q->v, c, c->data, c->len);
-		q->tx_copied++;
+			*ret_iova = vfio_iova(q->b.v, c, c->data, c->len);
+		q->b.tx_copied++;
 		stack_pkt_free(st, p);
 	}
 	if (c && !*ret_iova) {
@@ -204,7 +197,7 @@ static void tx_one(struct intel_q *q, struct stack *st, struct pkt *p)
 
 	if (tx_free(q) < INTEL_TX_MOST)
 		reap(q, st);
-	if (!q->running || tx_free(q) < INTEL_TX_MOST) {
+	if (!q->b.running || tx_free(q) < INTEL_TX_MOST) {
 		snmp_inc(st, SNMP_Dev_TxDropped);
 		stack_drop(st, p, DROP_DEV_TX_FULL);
 		return;
@@ -213,7 +206,7 @@ static void tx_one(struct intel_q *q, struct stack *st, struct pkt *p)
 	if (!p)
 		return;
 	if (tx_idle(q))
-		q->tx_since_us = st->now_us;
+		q->b.tx_since_us = st->now_us;
 	hdr = hdr_len_of(p);
 	if (hdr) {
 		q->f->tx_context(&q->tx[q->tx_tail], p, hdr);
@@ -229,7 +222,7 @@ static void tx_one(struct intel_q *q, struct stack *st, struct pkt *p)
 		q->tx_tail = (q->tx_tail + 1) & MASK;
 		off += n;
 	}
-	q->nic.held++;
+	q->b.nic.held++;
 	snmp_inc(st, SNMP_Dev_TxPackets);
 	snmp_add(st, SNMP_Dev_TxBytes, total);
 	if (gso && segs)
@@ -246,7 +239,7 @@ static void q_tx(struct nic *nic, struct stack *st, struct pkt **pkts, unsigned 
 		if (tx_free(q) < INTEL_TX_MOST && told != q->tx_tail)
 			put_tail(q, q->tdt, told = q->tx_tail);
 	}
-	if (q->running && told != q->tx_tail)
+	if (q->b.running && told != q->tx_tail)
 		put_tail(q, q->tdt, q->tx_tail);
 }
 
@@ -257,11 +250,11 @@ static unsigned q_rx(struct nic *nic, struct stack *st, struct pkt **pkts, unsig
 	struct intel_q *q = nic->priv;
 	unsigned cnt = 0;
 
-	if (!q->running)
+	if (!q->b.running)
 		return 0;
-	if (q->armed) {
+	if (q->b.armed) {
 		q->f->irq_off(q);
-		q->armed = false;
+		q->b.armed = false;
 	}
 	reap(q, st);
 	for (unsigned i = 0; i < max && q->rx_next != q->rx_tail; i++) {
@@ -274,14 +267,13 @@ static unsigned q_rx(struct nic *nic, struct stack *st, struct pkt **pkts, unsig
 		wb[0] = ld_rlx(&d->q[0]);
 		q->rx_pkt[q->rx_next] = NULL;
 		q->rx_next = (q->rx_next + 1) & MASK;
-		q->nic.held--;
+		q->b.nic.held--;
 		if (rx_take(q, st, p, wb))
 			pkts[cnt++] = p;
 	}
-	if (q->running && refill(q, st))
+	if (q->b.running && refill(q, st))
 		put_tail(q, q->rdt, q->rx_tail);
-	/* Without buffers the device has nothing to interrupt for. */
-	q->refill_us = ((q->rx_tail + 1) & MASK) != q->rx_next ? st->now_us + REFILL_US : 0;
+	vfio_q_refilled(&q->b, st, ((q->rx_tail + 1) & MASK) != q->rx_next);
 	return cnt;
 }
 
@@ -290,9 +282,9 @@ static bool q_arm(struct nic *nic, struct stack *st)
 	struct intel_q *q = nic->priv;
 	unsigned i;
 
-	if (!q->running)
+	if (!q->b.running)
 		return false;
-	q->armed = true;
+	q->b.armed = true;
 	q->f->irq_on(q);
 	dma_mb();
 	if (q->rx_next != q->rx_tail && ld_acq(&q->rx[q->rx_next].q[1]) & RXWB_DD)
@@ -305,28 +297,25 @@ static uint64_t q_next_us(struct nic *nic)
 {
 	struct intel_q *q = nic->priv;
 
-	uint64_t at = q->running && q->refill_us ? q->refill_us : UINT64_MAX;
-	uint64_t tx = q->tx_since_us + TX_LIMIT_US;
-
-	return q->running && !tx_idle(q) && tx < at ? tx : at;
+	return vfio_q_next_us(&q->b, tx_idle(q));
 }
 
 /* ---- life -------------------------------------------------------------------------------- */
 
 int intel_q_fill(struct intel_q *q, struct stack *st)
 {
-	memset(q->mem.va, 0, intel_q_mem());
-	q->rx = (struct intel_desc *)q->mem.va;
+	memset(q->b.mem.va, 0, intel_q_mem());
+	q->rx = (struct intel_desc *)q->b.mem.va;
 	q->tx = q->rx + INTEL_RING;
-	q->rx_iova = q->mem.iova;
-	q->tx_iova = q->mem.iova + INTEL_RING * sizeof(struct intel_desc);
+	q->rx_iova = q->b.mem.iova;
+	q->tx_iova = q->b.mem.iova + INTEL_RING * sizeof(struct intel_desc);
 	q->rx_next = q->rx_tail = q->tx_next = q->tx_tail = 0;
-	q->armed = q->skip = false;
-	q->refill_us = 0;
-	q->nic.rx_ring = q->nic.tx_ring = INTEL_RING;
+	q->b.armed = q->skip = false;
+	q->b.refill_us = 0;
+	q->b.nic.rx_ring = q->b.nic.tx_ring = INTEL_RING;
 	if (refill(q, st) == 0)
 		return -ENOMEM;
-	q->running = true;
+	q->b.running = true;
 	return 0;
 }
 
@@ -339,7 +328,7 @@ static void q_stop(struct nic *nic, struct stack *st)
 {
 	struct intel_q *q = nic->priv;
 
-	q->running = false;
+	q->b.running = false;
 	for (unsigned i = 0; i < INTEL_RING; i++) {
 		if (q->rx_pkt[i])
 			pkt_free(st->pool, q->rx_pkt[i]);
@@ -347,38 +336,24 @@ static void q_stop(struct nic *nic, struct stack *st)
 			stack_pkt_free(st, q->tx_pkt[i]);
 		q->rx_pkt[i] = q->tx_pkt[i] = NULL;
 	}
-	q->nic.held = 0;
-}
-
-static int q_rx_fd(struct nic *nic)
-{
-	struct intel_q *q = nic->priv;
-
-	return q->v->irq[nic->queue];
+	q->b.nic.held = 0;
 }
 
 static void q_counters(const struct nic *nic, nic_counter_fn fn, void *arg)
 {
 	const struct intel_q *q = nic->priv;
 
-	fn(arg, "rx_bad", q->rx_bad);
+	vfio_q_counters(nic, fn, arg);
 	fn(arg, "rx_errors", q->rx_errors);
-	fn(arg, "tx_copied", q->tx_copied);
-	fn(arg, "kicks", q->kicks);
-}
-
-static void q_close(struct nic *nic)
-{
-	free(nic->priv);
 }
 
 const struct nic_ops intel_q_ops = {
 	.name = "intel",
 	.rx = q_rx,
 	.tx = q_tx,
-	.rx_fd = q_rx_fd,
+	.rx_fd = vfio_q_rx_fd,
 	.next_us = q_next_us,
-	.close = q_close,
+	.close = vfio_q_close,
 	.arm = q_arm,
 	.start = q_start,
 	.stop = q_stop,

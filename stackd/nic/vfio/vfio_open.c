@@ -18,7 +18,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-#include "stackd/nic/vfio/e1000e_regs.h"
+#include "stackd/nic/vfio/intel_regs.h"
 #include "stackd/nic/vfio/vfio.h"
 #include "stackd/nic/vfio/vfio_open.h"
 #include "stackd/nic/vfio/virtio_regs.h"
@@ -235,8 +235,8 @@ static void read_mac(const struct opening *o, uint8_t mac[6])
 			memset(mac, 0, 6);
 		return;
 	}
-	if (!read_at(o, VFIO_PCI_BAR0_REGION_INDEX, E_RAL0, &ra[0], 4) ||
-	    !read_at(o, VFIO_PCI_BAR0_REGION_INDEX, E_RAH0, &ra[1], 4))
+	if (!read_at(o, VFIO_PCI_BAR0_REGION_INDEX, R_RAL0, &ra[0], 4) ||
+	    !read_at(o, VFIO_PCI_BAR0_REGION_INDEX, R_RAH0, &ra[1], 4))
 		return;
 	memcpy(mac, &ra[0], 4);
 	memcpy(mac + 4, &ra[1], 2);

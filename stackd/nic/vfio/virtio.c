@@ -169,7 +169,7 @@ static volatile uint16_t *bell_of(struct virtio_dev *d, uint16_t idx)
 
 static int put_pair(struct virtio_dev *d, struct virtio_q *q)
 {
-	uint16_t vector = (uint16_t)(1 + q->nic.queue);
+	uint16_t vector = (uint16_t)(1 + q->b.nic.queue);
 	int r = put_queue(d, q->rx_idx, &q->rx, vector);
 
 	if (!r)
@@ -258,32 +258,18 @@ static uint32_t nic_features(uint64_t f)
 static int queue(struct nic_dev *dev, uint16_t n, struct stack *st, struct nic **ret)
 {
 	struct virtio_dev *d = dev->priv;
-	bool packed = d->features & VF_RING_PACKED;
-	size_t one = (vq_mem_size(d->ring, packed) + 4095) / 4096 * 4096;
-	struct virtio_q *q = calloc(1, sizeof(*q));
-	int r;
+	size_t one = vq_mem_size(d->ring, d->features & VF_RING_PACKED);
+	struct virtio_q *q;
+	int r = vfio_q_new(dev, d->v, &virtio_q_ops, n, sizeof(*q), 2 * one, &q);
 
-	if (!q)
-		return -ENOMEM;
-	r = vfio_ring_mem(d->v, 2 * one, &q->mem);
-	if (r) {
-		free(q);
+	if (r)
 		return r;
-	}
-	q->v = d->v;
-	q->dev = dev;
 	q->rss = d->features & VF_RSS;
 	q->rx_idx = (uint16_t)(2 * n);	/* 5.1.2 */
 	q->tx_idx = (uint16_t)(2 * n + 1);
-	q->nic = (struct nic){
-		.ops = &virtio_q_ops, .features = nic_features(d->features),
-		.mtu = dev->grant.mtu, .queue = n, .queues = dev->grant.queues, .priv = q,
-		.dev = dev,
-	};
-	memcpy(q->nic.mac, dev->grant.mac, 6);
-	memcpy(q->nic.ifname, dev->grant.name, sizeof(q->nic.ifname));
+	q->b.nic.features = nic_features(d->features);
 	d->q[n] = q;
-	*ret = &q->nic;
+	*ret = &q->b.nic;
 	return 0;
 }
 

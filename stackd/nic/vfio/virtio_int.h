@@ -3,7 +3,7 @@
 #ifndef NIC_VFIO_VIRTIO_INT_H
 #define NIC_VFIO_VIRTIO_INT_H
 
-#include "stackd/nic/vfio/vfio.h"
+#include "stackd/nic/vfio/vfio_q.h"
 #include "stackd/nic/vfio/virtio_regs.h"
 #include "stackd/nic/vfio/vq.h"
 
@@ -12,20 +12,15 @@
 /* One worker's pair of queues. The first part is all that moving packets needs: tests make it by
  * hand, with the device's side played by the test. */
 struct virtio_q {
-	struct nic nic;
-	struct vfio *v;
-	struct nic_dev *dev;
+	struct vfio_q b;		/* first */
 	uint32_t hdr_len;		/* VNET_HDR_LEN or VNET_HDR_LEN_HASH */
-	bool mergeable, running, armed, rss;
+	bool mergeable, rss;
 	volatile uint16_t *rx_bell, *tx_bell;	/* 4.1.5.2: write the queue's number */
 	uint16_t rx_idx, tx_idx;
 	/* A frame in several buffers whose last ones have not come yet. */
 	struct pkt *part, **part_end;
 	uint32_t part_left, part_cnt;
-	uint64_t refill_us;		/* no packets for all buffers: try again then; 0 = full */
-	uint64_t tx_since_us;		/* something is out and nothing came back since then */
-	uint64_t rx_bad, rx_merged, tx_copied, kicks;
-	struct vfio_area mem;
+	uint64_t rx_merged;
 	struct vq rx, tx;
 };
 

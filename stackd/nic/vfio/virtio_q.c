@@ -20,15 +20,12 @@
 #include "stackd/nic/vfio/virtio_int.h"
 #include "stackd/nic/vnet.h"
 
-#define SMALL_ROOM	(PKT_SMALL - PKT_HEADROOM)
-#define REFILL_US	1000u
-#define TX_LIMIT_US	5000000u	/* no completion for so long: the device is dead */
 
 static void bell(struct virtio_q *q, volatile uint16_t *at, uint16_t idx)
 {
 	if (!at)
 		return;
-	q->kicks++;
+	q->b.kicks++;
 	dma_wmb();
 	*at = idx;
 }
@@ -38,7 +35,7 @@ static void bell(struct virtio_q *q, volatile uint16_t *at, uint16_t idx)
  * own bell is rung. So with RSS all are rung: a bell says nothing else (4.1.5.2). */
 static void rx_bells(struct virtio_q *q)
 {
-	const struct virtio_dev *d = q->dev->priv;
+	const struct virtio_dev *d = q->b.dev->priv;
 
 	if (!q->rss) {
 		bell(q, q->rx_bell, q->rx_idx);
@@ -51,9 +48,9 @@ static void rx_bells(struct virtio_q *q)
 
 static void broken(struct virtio_q *q)
 {
-	q->running = false;
-	add_sc(&q->dev->bad_completions, 1);
-	nic_fault(q->dev, NIC_FAULT_RING);
+	q->b.running = false;
+	add_sc(&q->b.dev->bad_completions, 1);
+	nic_fault(q->b.dev, NIC_FAULT_RING);
 }
 
 /* ---- receive ----------------------------------------------------------------------------- */
@@ -65,16 +62,16 @@ static unsigned refill(struct virtio_q *q, struct stack *st)
 
 	while (q->rx.free_cnt) {
 		struct pkt *p = pkt_alloc(st->pool, false);
-		struct vq_seg s = { .len = q->hdr_len + SMALL_ROOM };
+		struct vq_seg s = { .len = q->hdr_len + VFIO_SMALL_ROOM };
 
 		if (!p)
 			break;
-		s.iova = vfio_iova(q->v, p, p->data - q->hdr_len, s.len);
+		s.iova = vfio_iova(q->b.v, p, p->data - q->hdr_len, s.len);
 		if (!s.iova || vq_add(&q->rx, &s, 1, 1, p)) {
 			pkt_free(st->pool, p);
 			break;
 		}
-		q->nic.held++;
+		q->b.nic.held++;
 		n++;
 	}
 	return n;
@@ -153,7 +150,7 @@ static struct pkt *rx_frame(struct virtio_q *q, struct stack *st, struct pkt *p,
 			return NULL;
 	}
 	if (!vnet_apply(&h, p)) {
-		q->rx_bad++;
+		q->b.rx_bad++;
 		snmp_inc(st, SNMP_Dev_RxDropped);
 		stack_drop(st, p, DROP_DEV_RX_BAD);
 		return NULL;
@@ -161,7 +158,7 @@ static struct pkt *rx_frame(struct virtio_q *q, struct stack *st, struct pkt *p,
 	if (p->gso_size)
 		p->gso_segs = (uint16_t)((pkt_total(p) + p->gso_size - 1) / p->gso_size);
 	p->hash = hash;
-	p->queue = q->nic.queue;
+	p->queue = q->b.nic.queue;
 	p->rx_us = st->now_us;
 	snmp_inc(st, SNMP_Dev_RxPackets);
 	snmp_add(st, SNMP_Dev_RxBytes, pkt_total(p));
@@ -177,9 +174,9 @@ static struct pkt *rx_buffer(struct virtio_q *q, struct stack *st, struct pkt *p
 	uint32_t skip = q->part ? 0 : q->hdr_len;
 	uint16_t bufs = 1;
 
-	q->nic.held--;
-	if (len > q->hdr_len + SMALL_ROOM || len < skip + !q->part) {
-		q->rx_bad++;
+	q->b.nic.held--;
+	if (len > q->hdr_len + VFIO_SMALL_ROOM || len < skip + !q->part) {
+		q->b.rx_bad++;
 		rx_drop(st, p, DROP_DEV_RX_BAD);
 		broken(q);
 		return NULL;
@@ -189,19 +186,19 @@ static struct pkt *rx_buffer(struct virtio_q *q, struct stack *st, struct pkt *p
 		p->len = len;
 		*q->part_end = p;
 		q->part_end = &p->next;
-		q->nic.held++;
+		q->b.nic.held++;
 		if (--q->part_left)
 			return NULL;
 		p = q->part;
 		q->part = NULL;
-		q->nic.held -= q->part_cnt;
+		q->b.nic.held -= q->part_cnt;
 		*ret_bufs = q->part_cnt;
 		return p;
 	}
 	if (q->mergeable)
 		memcpy(&bufs, p->data - q->hdr_len + VNET_HDR_BUFS, sizeof(bufs));
 	if (bufs == 0 || bufs > q->rx.size) {
-		q->rx_bad++;
+		q->b.rx_bad++;
 		rx_drop(st, p, DROP_DEV_RX_BAD);
 		broken(q);
 		return NULL;
@@ -214,7 +211,7 @@ static struct pkt *rx_buffer(struct virtio_q *q, struct stack *st, struct pkt *p
 	q->part_end = &p->next;
 	q->part_left = bufs - 1u;
 	q->part_cnt = bufs;
-	q->nic.held++;
+	q->b.nic.held++;
 	return NULL;
 }
 
@@ -227,17 +224,14 @@ static void reap(struct virtio_q *q, struct stack *st)
 	int r;
 
 	while ((r = vq_take(&q->tx, &p, &len)) > 0) {
-		q->nic.held--;
-		q->tx_since_us = st->now_us;
+		q->b.nic.held--;
+		q->b.tx_since_us = st->now_us;
 		stack_pkt_free(st, p);
 	}
 	if (r < 0)
 		broken(q);
-	else if (!vq_idle(&q->tx) && st->now_us >= q->tx_since_us + TX_LIMIT_US) {
-		q->running = false;
-		add_sc(&q->dev->tx_timeouts, 1);
-		nic_fault(q->dev, NIC_FAULT_TX_TIMEOUT);
-	}
+	else
+		vfio_q_watch(&q->b, st, vq_idle(&q->tx));
 }
 
 /* Something that the device can read in one piece, with room for the header. Takes @p. */
@@ -247,14 +241,14 @@ static struct pkt *tx_shape(struct virtio_q *q, struct stack *st, struct pkt *p,
 	struct pkt *c = p;
 
 	if (p->frag_cnt == 0 && p->data >= p->buf + q->hdr_len) {
-		*ret_iova = vfio_iova(q->v, p, p->data - q->hdr_len, q->hdr_len + p->len);
+		*ret_iova = vfio_iova(q->b.v, p, p->data - q->hdr_len, q->hdr_len + p->len);
 		if (*ret_iova)
 			return p;
 	}
 	c = pkt_copy_linear(st->pool, p);
 	if (c) {
-		q->tx_copied++;
-		*ret_iova = vfio_iova(q->v, c, c->data - q->hdr_len, q->hdr_len + c->len);
+		q->b.tx_copied++;
+		*ret_iova = vfio_iova(q->b.v, c, c->data - q->hdr_len, q->hdr_len + c->len);
 	}
 	if (!c || !*ret_iova) {
 		snmp_inc(st, SNMP_Dev_TxDropped);
@@ -274,7 +268,7 @@ static void tx_one(struct virtio_q *q, struct stack *st, struct pkt *p)
 
 	if (q->tx.free_cnt == 0)
 		reap(q, st);
-	if (!q->running || q->tx.free_cnt == 0) {
+	if (!q->b.running || q->tx.free_cnt == 0) {
 		snmp_inc(st, SNMP_Dev_TxDropped);
 		stack_drop(st, p, DROP_DEV_TX_FULL);
 		return;
@@ -291,9 +285,9 @@ static void tx_one(struct virtio_q *q, struct stack *st, struct pkt *p)
 	if (p->gso_type != PKT_GSO_NONE)
 		snmp_inc(st, SNMP_Dev_TxGsoPackets);
 	if (vq_idle(&q->tx))
-		q->tx_since_us = st->now_us;
+		q->b.tx_since_us = st->now_us;
 	vq_add(&q->tx, &s, 1, 0, p);	/* there is room: just looked */
-	q->nic.held++;
+	q->b.nic.held++;
 }
 
 static void q_tx(struct nic *nic, struct stack *st, struct pkt **pkts, unsigned cnt)
@@ -318,16 +312,16 @@ static unsigned q_rx(struct nic *nic, struct stack *st, struct pkt **pkts, unsig
 	unsigned cnt = 0;
 	void *p;
 
-	if (!q->running)
+	if (!q->b.running)
 		return 0;
-	if (q->armed) {
+	if (q->b.armed) {
 		vq_irq_off(&q->rx);
 		vq_irq_off(&q->tx);
-		q->armed = false;
+		q->b.armed = false;
 	}
 	reap(q, st);
 	/* Bad buffers use up the budget too: a flood of them must not hold the loop. */
-	for (unsigned i = 0; i < max && q->running; i++) {
+	for (unsigned i = 0; i < max && q->b.running; i++) {
 		uint32_t len, bufs;
 		int r = vq_take(&q->rx, &p, &len);
 		struct pkt *frame;
@@ -345,10 +339,9 @@ static unsigned q_rx(struct nic *nic, struct stack *st, struct pkt **pkts, unsig
 		if (frame)
 			pkts[cnt++] = frame;
 	}
-	if (q->running && refill(q, st) && vq_publish(&q->rx))
+	if (q->b.running && refill(q, st) && vq_publish(&q->rx))
 		rx_bells(q);
-	/* Without buffers the device has nothing to interrupt for. */
-	q->refill_us = q->rx.free_cnt ? st->now_us + REFILL_US : 0;
+	vfio_q_refilled(&q->b, st, q->rx.free_cnt != 0);
 	return cnt;
 }
 
@@ -357,9 +350,9 @@ static bool q_arm(struct nic *nic, struct stack *st)
 	struct virtio_q *q = nic->priv;
 	bool more;
 
-	if (!q->running)
+	if (!q->b.running)
 		return false;
-	q->armed = true;
+	q->b.armed = true;
 	more = vq_irq_on(&q->rx);
 	if (!vq_idle(&q->tx))
 		more |= vq_irq_on(&q->tx);
@@ -370,10 +363,7 @@ static uint64_t q_next_us(struct nic *nic)
 {
 	struct virtio_q *q = nic->priv;
 
-	uint64_t at = q->running && q->refill_us ? q->refill_us : UINT64_MAX;
-	uint64_t tx = q->tx_since_us + TX_LIMIT_US;
-
-	return q->running && !vq_idle(&q->tx) && tx < at ? tx : at;
+	return vfio_q_next_us(&q->b, vq_idle(&q->tx));
 }
 
 /* ---- life -------------------------------------------------------------------------------- */
@@ -381,26 +371,26 @@ static uint64_t q_next_us(struct nic *nic)
 int virtio_q_fill(struct virtio_q *q, struct stack *st, uint16_t size, uint64_t features)
 {
 	bool packed = features & VF_RING_PACKED, event = features & VF_EVENT_IDX;
-	size_t one = (vq_mem_size(size, packed) + 4095) / 4096 * 4096;
+	size_t one = vq_mem_size(size, packed);
 
-	vq_init(&q->rx, size, packed, event, q->mem.va, q->mem.iova);
-	vq_init(&q->tx, size, packed, event, q->mem.va + one, q->mem.iova + one);
-	q->nic.rx_ring = q->nic.tx_ring = size;
+	vq_init(&q->rx, size, packed, event, q->b.mem.va, q->b.mem.iova);
+	vq_init(&q->tx, size, packed, event, q->b.mem.va + one, q->b.mem.iova + one);
+	q->b.nic.rx_ring = q->b.nic.tx_ring = size;
 	q->hdr_len = features & VF_HASH_REPORT ? VNET_HDR_LEN_HASH : VNET_HDR_LEN;
 	q->mergeable = features & VF_MRG_RXBUF;
-	q->armed = false;
-	q->refill_us = 0;
+	q->b.armed = false;
+	q->b.refill_us = 0;
 	if (refill(q, st) == 0)
 		return -ENOMEM;
 	vq_publish(&q->rx);		/* told to the device when it goes */
-	q->running = true;
+	q->b.running = true;
 	return 0;
 }
 
 static int q_start(struct nic *nic, struct stack *st)
 {
 	struct virtio_q *q = nic->priv;
-	struct virtio_dev *d = q->dev->priv;
+	struct virtio_dev *d = q->b.dev->priv;
 
 	return virtio_q_fill(q, st, d->ring, d->features);
 }
@@ -410,7 +400,7 @@ static void q_stop(struct nic *nic, struct stack *st)
 	struct virtio_q *q = nic->priv;
 	struct pkt *p;
 
-	q->running = false;
+	q->b.running = false;
 	while ((p = vq_drain(&q->rx)))
 		pkt_free(st->pool, p);
 	while ((p = vq_drain(&q->tx)))
@@ -419,38 +409,24 @@ static void q_stop(struct nic *nic, struct stack *st)
 		q->part = p->next;
 		pkt_free(st->pool, p);
 	}
-	q->nic.held = 0;
-}
-
-static int q_rx_fd(struct nic *nic)
-{
-	struct virtio_q *q = nic->priv;
-
-	return q->v->irq[nic->queue];
+	q->b.nic.held = 0;
 }
 
 static void q_counters(const struct nic *nic, nic_counter_fn fn, void *arg)
 {
 	const struct virtio_q *q = nic->priv;
 
-	fn(arg, "rx_bad", q->rx_bad);
+	vfio_q_counters(nic, fn, arg);
 	fn(arg, "rx_merged", q->rx_merged);
-	fn(arg, "tx_copied", q->tx_copied);
-	fn(arg, "kicks", q->kicks);
-}
-
-static void q_close(struct nic *nic)
-{
-	free(nic->priv);
 }
 
 const struct nic_ops virtio_q_ops = {
 	.name = "virtio",
 	.rx = q_rx,
 	.tx = q_tx,
-	.rx_fd = q_rx_fd,
+	.rx_fd = vfio_q_rx_fd,
 	.next_us = q_next_us,
-	.close = q_close,
+	.close = vfio_q_close,
 	.arm = q_arm,
 	.start = q_start,
 	.stop = q_stop,

@@ -47,7 +47,7 @@ static size_t dev_off(uint16_t size, bool packed)
 
 size_t vq_mem_size(uint16_t size, bool packed)
 {
-	return dev_off(size, packed) + (packed ? 4 : 6 + 8 * (size_t)size);
+	return round_up(dev_off(size, packed) + (packed ? 4 : 6 + 8 * (size_t)size), 4096);
 }
 
 void vq_init(struct vq *q, uint16_t size, bool packed, bool event_idx, void *mem, uint64_t iova)

@@ -68,7 +68,7 @@ struct vq {
 	struct vq_slot slot[VQ_MAX];
 };
 
-/* Bytes of shared memory for a queue of @size. */
+/* Bytes of shared memory for a queue of @size: whole pages. */
 size_t vq_mem_size(uint16_t size, bool packed);
 /* Fresh: @mem zeroed here, nothing out. @mem is page-aligned and seen by the device at @iova. */
 void vq_init(struct vq *q, uint16_t size, bool packed, bool event_idx, void *mem, uint64_t iova);

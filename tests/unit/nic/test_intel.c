@@ -55,20 +55,20 @@ static void set_up(void)
 	fx.v.pool[0].iova = IOVA;
 	fx.dev.evt_fd = -1;
 	fx.q = calloc(1, sizeof(*fx.q));
-	fx.q->v = &fx.v;
-	fx.q->dev = &fx.dev;
+	fx.q->b.v = &fx.v;
+	fx.q->b.dev = &fx.dev;
 	fx.q->f = &family;
 	fx.q->regs = calloc(1, 4096);
 	fx.q->rdt = RDT;
 	fx.q->tdt = TDT;
-	fx.q->nic = (struct nic){ .ops = &intel_q_ops, .priv = fx.q, .dev = &fx.dev };
-	fx.q->mem.va = aligned_alloc(4096, intel_q_mem());
+	fx.q->b.nic = (struct nic){ .ops = &intel_q_ops, .priv = fx.q, .dev = &fx.dev };
+	fx.q->b.mem.va = aligned_alloc(4096, intel_q_mem());
 	cr_assert_eq(intel_q_fill(fx.q, fx.st), 0);
 }
 
 static void stop(void)
 {
-	fx.q->nic.ops->stop(&fx.q->nic, fx.st);
+	fx.q->b.nic.ops->stop(&fx.q->b.nic, fx.st);
 	cr_assert_eq(pkt_pool_used(fx.st->pool), 0, "packets are missing after stop");
 }
 
@@ -77,7 +77,7 @@ static void tear_down(void)
 	stop();
 	hx_fini(fx.h);
 	free((void *)(uintptr_t)fx.q->regs);
-	free(fx.q->mem.va);
+	free(fx.q->b.mem.va);
 	free(fx.q);
 	fx = (struct fx){ 0 };
 }
@@ -99,7 +99,7 @@ static void deliver(unsigned place, uint8_t fill, uint32_t len, uint32_t status)
 
 static unsigned rx(struct pkt **p, unsigned max)
 {
-	return fx.q->nic.ops->rx(&fx.q->nic, fx.st, p, max);
+	return fx.q->b.nic.ops->rx(&fx.q->b.nic, fx.st, p, max);
 }
 
 Test(intel, receive)
@@ -149,7 +149,7 @@ Test(intel, bad_frames)
 	cr_assert_eq(rx(p, 8), 1);
 	cr_assert_eq(p[0]->data[0], 9);
 	cr_assert_eq(fx.st->cnt->drop[DROP_DEV_RX_BAD], 5);
-	cr_assert_eq(fx.q->rx_bad, 5);
+	cr_assert_eq(fx.q->b.rx_bad, 5);
 	stack_pkt_free(fx.st, p[0]);
 	tear_down();
 }
@@ -175,7 +175,7 @@ Test(intel, transmit)
 		p->csum_state = PKT_CSUM_PARTIAL;
 		p->csum_start = (uint16_t)(p->data - p->buf + 34);
 		p->csum_off = 6;
-		fx.q->nic.ops->tx(&fx.q->nic, fx.st, &p, 1);
+		fx.q->b.nic.ops->tx(&fx.q->b.nic, fx.st, &p, 1);
 		cr_assert_eq(reg_rd32(fx.q->regs, TDT), (from + 2) % INTEL_RING);
 		cr_assert(fx.q->tx[from].q[0] == 34 && fx.q->tx[from].q[1] == 42);
 		from = (from + 1) % INTEL_RING;
@@ -208,7 +208,7 @@ Test(intel, segmentation)
 	p->gso_segs = 14;
 	d[50] = 0x12;
 	d[51] = 0x34;
-	fx.q->nic.ops->tx(&fx.q->nic, fx.st, &p, 1);
+	fx.q->b.nic.ops->tx(&fx.q->b.nic, fx.st, &p, 1);
 	cr_assert_eq(fx.q->tx_tail, 4, "context and three chunks");
 	cr_assert_eq(fx.q->tx[0].q[1], 54);
 	cr_assert_eq(fx.q->tx[1].q[1], INTEL_CHUNK);
@@ -226,7 +226,7 @@ Test(intel, silent_stop_and_full_ring)
 	set_up();
 	for (unsigned i = 0; i < INTEL_RING + 20; i++) {
 		p = frame(60, false);
-		fx.q->nic.ops->tx(&fx.q->nic, fx.st, &p, 1);
+		fx.q->b.nic.ops->tx(&fx.q->b.nic, fx.st, &p, 1);
 	}
 	cr_assert_gt(fx.st->cnt->drop[DROP_DEV_TX_FULL], 20);
 	cr_assert_eq(fx.dev.fault, NIC_OK);
@@ -246,10 +246,10 @@ Test(intel, arming)
 	struct pkt *p;
 
 	set_up();
-	cr_assert(!fx.q->nic.ops->arm(&fx.q->nic, fx.st));
+	cr_assert(!fx.q->b.nic.ops->arm(&fx.q->b.nic, fx.st));
 	cr_assert(fx.irq_on == 1 && fx.irq_off == 0);
 	deliver(0, 1, 60, RXWB_DD | RXWB_EOP);
-	cr_assert(fx.q->nic.ops->arm(&fx.q->nic, fx.st), "there is something already");
+	cr_assert(fx.q->b.nic.ops->arm(&fx.q->b.nic, fx.st), "there is something already");
 	cr_assert_eq(rx(&p, 1), 1);
 	cr_assert_eq(fx.irq_off, 1);
 	stack_pkt_free(fx.st, p);
@@ -270,13 +270,13 @@ Test(intel, pool_runs_dry)
 		deliver(i, 1, 100, RXWB_DD | RXWB_EOP);
 	got = rx(p, INTEL_RING);
 	cr_assert_eq(got, INTEL_RING - 1);
-	cr_assert_eq(fx.q->nic.ops->next_us(&fx.q->nic), fx.st->now_us + 1000);
+	cr_assert_eq(fx.q->b.nic.ops->next_us(&fx.q->b.nic), fx.st->now_us + 1000);
 	while (got)
 		stack_pkt_free(fx.st, p[--got]);
 	fx.st->now_us += 1000;
 	cr_assert_eq(rx(p, 8), 0);
-	cr_assert_eq(fx.q->nic.held, INTEL_RING - 1);
-	cr_assert_eq(fx.q->nic.ops->next_us(&fx.q->nic), UINT64_MAX);
+	cr_assert_eq(fx.q->b.nic.held, INTEL_RING - 1);
+	cr_assert_eq(fx.q->b.nic.ops->next_us(&fx.q->b.nic), UINT64_MAX);
 	while (cnt)
 		stack_pkt_free(fx.st, kept[--cnt]);
 	tear_down();
@@ -295,11 +295,11 @@ Test(intel, noise)
 			for (unsigned i = 0; i < 1 + round % 8; i++) {
 				uint64_t r = rng_u64(state);
 
-				fx.q->mem.va[r % intel_q_mem()] = (uint8_t)(r >> 32);
+				fx.q->b.mem.va[r % intel_q_mem()] = (uint8_t)(r >> 32);
 				fx.q->rx[fx.q->rx_next].q[1] = rng_u64(state);
 			}
 			p[0] = frame(300, false);
-			fx.q->nic.ops->tx(&fx.q->nic, fx.st, p, 1);
+			fx.q->b.nic.ops->tx(&fx.q->b.nic, fx.st, p, 1);
 			for (unsigned n = rx(p, 16); n-- > 0;) {
 				cr_assert(p[n]->len <= PKT_SMALL);
 				stack_pkt_free(fx.st, p[n]);

@@ -49,26 +49,26 @@ static void set_up(uint64_t features)
 	fx.v.pool[0].iova = IOVA;
 	fx.dev.evt_fd = -1;
 	fx.q = calloc(1, sizeof(*fx.q));
-	fx.q->v = &fx.v;
-	fx.q->dev = &fx.dev;
-	fx.q->nic = (struct nic){ .ops = &virtio_q_ops, .priv = fx.q, .dev = &fx.dev };
-	fx.q->mem.va = aligned_alloc(4096, 16384);
-	fx.q->mem.iova = 0x1000000;
+	fx.q->b.v = &fx.v;
+	fx.q->b.dev = &fx.dev;
+	fx.q->b.nic = (struct nic){ .ops = &virtio_q_ops, .priv = fx.q, .dev = &fx.dev };
+	fx.q->b.mem.va = aligned_alloc(4096, 16384);
+	fx.q->b.mem.iova = 0x1000000;
 	start();
 }
 
 static void stop(void)
 {
-	fx.q->nic.ops->stop(&fx.q->nic, fx.st);
+	fx.q->b.nic.ops->stop(&fx.q->b.nic, fx.st);
 	cr_assert_eq(pkt_pool_used(fx.st->pool), 0, "packets are missing after stop");
-	cr_assert_eq(fx.q->nic.held, 0);
+	cr_assert_eq(fx.q->b.nic.held, 0);
 }
 
 static void tear_down(void)
 {
 	stop();
 	hx_fini(fx.h);
-	free(fx.q->mem.va);
+	free(fx.q->b.mem.va);
 	free(fx.q);
 	fx = (struct fx){ 0 };
 }
@@ -145,33 +145,11 @@ static void deliver(struct side *s, uint8_t fill, uint32_t len, uint16_t bufs)
 
 static unsigned rx(struct pkt **p, unsigned max)
 {
-	return fx.q->nic.ops->rx(&fx.q->nic, fx.st, p, max);
+	return fx.q->b.nic.ops->rx(&fx.q->b.nic, fx.st, p, max);
 }
 
 static const uint64_t kinds[] = { 0, VF_EVENT_IDX, VF_RING_PACKED, VF_RING_PACKED | VF_EVENT_IDX };
 #define KINDS (sizeof(kinds) / sizeof(kinds[0]))
-
-/* More frames than the ring's index has values (split), many turns of it (packed). */
-Test(virtio, receive)
-{
-	for (unsigned k = 0; k < KINDS; k++) {
-		struct side s;
-		struct pkt *p[8];
-
-		set_up(kinds[k]);
-		s = device(&fx.q->rx);
-		for (unsigned i = 0; i < 70000; i++) {
-			deliver(&s, (uint8_t)i, 60 + i % 1400, 1);
-			cr_assert_eq(rx(p, 8), 1);
-			cr_assert_eq(p[0]->len, 60 + i % 1400);
-			cr_assert_eq(p[0]->data[59], (uint8_t)i);
-			cr_assert_eq(p[0]->data[0], (uint8_t)i);
-			stack_pkt_free(fx.st, p[0]);
-		}
-		cr_assert_eq(fx.dev.fault, NIC_OK);
-		tear_down();
-	}
-}
 
 static struct pkt *frame(uint8_t fill, uint32_t len)
 {
@@ -182,36 +160,63 @@ static struct pkt *frame(uint8_t fill, uint32_t len)
 	return p;
 }
 
-Test(virtio, transmit)
+/* More packets than the ring's index has values (split), many turns of it (packed): @one of number
+ * i, for each kind of ring. */
+static void many(bool tx, void (*one)(struct side *s, unsigned i))
 {
 	for (unsigned k = 0; k < KINDS; k++) {
 		struct side s;
-		struct pkt *none[1];
 
 		set_up(kinds[k]);
-		s = device(&fx.q->tx);
-		for (unsigned i = 0; i < 70000; i++) {
-			struct pkt *p = frame((uint8_t)i, 100);
-			struct vq_seg seg;
-			struct vnet_hdr h;
-			uint16_t id;
-
-			p->csum_state = PKT_CSUM_PARTIAL;
-			p->csum_start = (uint16_t)(p->data - p->buf + 34);
-			p->csum_off = 16;
-			fx.q->nic.ops->tx(&fx.q->nic, fx.st, &p, 1);
-			cr_assert(pop(&s, &id, &seg));
-			cr_assert_eq(seg.len, VNET_HDR_LEN + 100);
-			memcpy(&h, at(seg.iova), sizeof(h));
-			cr_assert(h.flags == 1 && h.csum_start == 34 && h.csum_off == 16);
-			cr_assert_eq(at(seg.iova)[VNET_HDR_LEN + 99], (uint8_t)i);
-			push(&s, id, 0);
-			rx(none, 1);
-		}
+		s = device(tx ? &fx.q->tx : &fx.q->rx);
+		for (unsigned i = 0; i < 70000; i++)
+			one(&s, i);
 		cr_assert_eq(fx.st->cnt->drop[DROP_DEV_TX_FULL], 0);
 		cr_assert_eq(fx.dev.fault, NIC_OK);
 		tear_down();
 	}
+}
+
+static void receive_one(struct side *s, unsigned i)
+{
+	struct pkt *p[8];
+
+	deliver(s, (uint8_t)i, 60 + i % 1400, 1);
+	cr_assert_eq(rx(p, 8), 1);
+	cr_assert_eq(p[0]->len, 60 + i % 1400);
+	cr_assert_eq(p[0]->data[59], (uint8_t)i);
+	cr_assert_eq(p[0]->data[0], (uint8_t)i);
+	stack_pkt_free(fx.st, p[0]);
+}
+
+Test(virtio, receive)
+{
+	many(false, receive_one);
+}
+
+static void transmit_one(struct side *s, unsigned i)
+{
+	struct pkt *p = frame((uint8_t)i, 100), *none[1];
+	struct vq_seg seg;
+	struct vnet_hdr h;
+	uint16_t id;
+
+	p->csum_state = PKT_CSUM_PARTIAL;
+	p->csum_start = (uint16_t)(p->data - p->buf + 34);
+	p->csum_off = 16;
+	fx.q->b.nic.ops->tx(&fx.q->b.nic, fx.st, &p, 1);
+	cr_assert(pop(s, &id, &seg));
+	cr_assert_eq(seg.len, VNET_HDR_LEN + 100);
+	memcpy(&h, at(seg.iova), sizeof(h));
+	cr_assert(h.flags == 1 && h.csum_start == 34 && h.csum_off == 16);
+	cr_assert_eq(at(seg.iova)[VNET_HDR_LEN + 99], (uint8_t)i);
+	push(s, id, 0);
+	rx(none, 1);
+}
+
+Test(virtio, transmit)
+{
+	many(true, transmit_one);
 }
 
 /* Bytes that lie where the device cannot see them are copied; a full ring drops and counts. */
@@ -230,7 +235,7 @@ Test(virtio, transmit_borrowed_and_full)
 
 		p->frag[p->frag_cnt++] = (struct iovec){ far, 900 };
 		p->frag_len = 900;
-		fx.q->nic.ops->tx(&fx.q->nic, fx.st, &p, 1);
+		fx.q->b.nic.ops->tx(&fx.q->b.nic, fx.st, &p, 1);
 	}
 	cr_assert_eq(fx.st->cnt->drop[DROP_DEV_TX_FULL], 5);
 	cr_assert(pop(&s, &id, &seg));
@@ -341,7 +346,7 @@ Test(virtio, misbehaving_device)
 			cr_assert_eq(fx.dev.fault, NIC_FAULT_RING, "evil %u goes unseen", e);
 			cr_assert_eq(fx.dev.bad_completions, 1);
 			cr_assert_eq(rx(p, 8), 0);
-			cr_assert(!fx.q->nic.ops->arm(&fx.q->nic, fx.st));
+			cr_assert(!fx.q->b.nic.ops->arm(&fx.q->b.nic, fx.st));
 			stop();
 			start();
 			s = device(&fx.q->rx);
@@ -360,8 +365,8 @@ Test(virtio, silent_stop)
 
 	set_up(VF_EVENT_IDX);
 	p[0] = frame(1, 60);
-	fx.q->nic.ops->tx(&fx.q->nic, fx.st, p, 1);
-	cr_assert_eq(fx.q->nic.ops->next_us(&fx.q->nic), fx.st->now_us + 5000000);
+	fx.q->b.nic.ops->tx(&fx.q->b.nic, fx.st, p, 1);
+	cr_assert_eq(fx.q->b.nic.ops->next_us(&fx.q->b.nic), fx.st->now_us + 5000000);
 	fx.st->now_us += 4999999;
 	rx(p, 1);
 	cr_assert_eq(fx.dev.fault, NIC_OK);
@@ -370,7 +375,7 @@ Test(virtio, silent_stop)
 	cr_assert_eq(fx.dev.fault, NIC_FAULT_TX_TIMEOUT);
 	cr_assert_eq(fx.dev.tx_timeouts, 1);
 	p[0] = frame(1, 60);
-	fx.q->nic.ops->tx(&fx.q->nic, fx.st, p, 1);
+	fx.q->b.nic.ops->tx(&fx.q->b.nic, fx.st, p, 1);
 	cr_assert_eq(fx.st->cnt->drop[DROP_DEV_TX_FULL], 1);
 	tear_down();
 }
@@ -391,14 +396,14 @@ Test(virtio, pool_runs_dry)
 		deliver(&s, 1, 100, 1);
 	got = rx(p, RING);
 	cr_assert_eq(got, RING);
-	cr_assert_eq(fx.q->nic.held, 0);
-	cr_assert_eq(fx.q->nic.ops->next_us(&fx.q->nic), fx.st->now_us + 1000);
+	cr_assert_eq(fx.q->b.nic.held, 0);
+	cr_assert_eq(fx.q->b.nic.ops->next_us(&fx.q->b.nic), fx.st->now_us + 1000);
 	while (got)
 		stack_pkt_free(fx.st, p[--got]);
 	fx.st->now_us += 1000;
 	cr_assert_eq(rx(p, 8), 0);
-	cr_assert_eq(fx.q->nic.held, RING);
-	cr_assert_eq(fx.q->nic.ops->next_us(&fx.q->nic), UINT64_MAX);
+	cr_assert_eq(fx.q->b.nic.held, RING);
+	cr_assert_eq(fx.q->b.nic.ops->next_us(&fx.q->b.nic), UINT64_MAX);
 	deliver(&s, 5, 100, 1);
 	cr_assert_eq(rx(p, 8), 1);
 	stack_pkt_free(fx.st, p[0]);
@@ -427,17 +432,17 @@ Test(virtio, noise)
 			for (unsigned i = 0; i < 1 + round % 8; i++) {
 				uint64_t r = rng_u64(state);
 
-				fx.q->mem.va[r % 16384] = (uint8_t)(r >> 32);
+				fx.q->b.mem.va[r % 16384] = (uint8_t)(r >> 32);
 				scribble(fx.v.pool[0].va + (r >> 20) % (RING * PKT_SMALL),
 					 (uint8_t)(r >> 56));
 			}
 			p[0] = frame(3, 300);
-			fx.q->nic.ops->tx(&fx.q->nic, fx.st, p, 1);
+			fx.q->b.nic.ops->tx(&fx.q->b.nic, fx.st, p, 1);
 			for (unsigned n = rx(p, 16); n-- > 0;) {
 				cr_assert(pkt_total(p[n]) <= 65u * 2048);
 				stack_pkt_free(fx.st, p[n]);
 			}
-			fx.q->nic.ops->arm(&fx.q->nic, fx.st);
+			fx.q->b.nic.ops->arm(&fx.q->b.nic, fx.st);
 			if (fx.dev.fault != NIC_OK) {
 				stop();
 				start();
@@ -456,7 +461,7 @@ Test(virtio, arming)
 
 		set_up(kinds[k]);
 		s = device(&fx.q->rx);
-		cr_assert(!fx.q->nic.ops->arm(&fx.q->nic, fx.st));
+		cr_assert(!fx.q->b.nic.ops->arm(&fx.q->b.nic, fx.st));
 		if (kinds[k] == 0)
 			cr_assert_eq(((uint16_t *)fx.q->rx.drv)[0], 0);
 		if (kinds[k] == VF_EVENT_IDX)
@@ -466,7 +471,7 @@ Test(virtio, arming)
 		if (kinds[k] == (VF_RING_PACKED | VF_EVENT_IDX))
 			cr_assert_eq(((uint16_t *)fx.q->rx.drv)[1], 2);
 		deliver(&s, 1, 60, 1);
-		cr_assert(fx.q->nic.ops->arm(&fx.q->nic, fx.st), "there is something already");
+		cr_assert(fx.q->b.nic.ops->arm(&fx.q->b.nic, fx.st), "there is something already");
 		cr_assert_eq(rx(p, 2), 1);
 		stack_pkt_free(fx.st, p[0]);
 		if (kinds[k] == 0)
