@@ -14,8 +14,8 @@
 #include "stackd/nic/vfio/vfio_q.h"
 
 #define INTEL_RING	256u		/* descriptors; RDLEN, TDLEN: multiples of 128 bytes */
-#define INTEL_CHUNK	8192u		/* bytes of one transmit descriptor */
-#define INTEL_TX_MOST	10u		/* descriptors of a packet: context, 64 KiB in chunks */
+#define INTEL_PAGE	4096u		/* no descriptor's bytes cross such a boundary */
+#define INTEL_TX_MOST	19u		/* descriptors of a packet: context, 64 KiB in pages */
 #define INTEL_MTU	1500u		/* no long packets: the device drops above 1522 bytes */
 
 struct intel_desc {

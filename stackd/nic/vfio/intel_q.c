@@ -4,8 +4,9 @@
  * Receive: each descriptor points at a small packet's data; "descriptor done" in the write-back
  * says that it was filled. Only descriptors between rx_next and rx_tail are looked at, the
  * write-back is read once, and the descriptor is rewritten before it is given again. Transmit: a
- * context descriptor if there is a checksum to finish, then the packet in chunks; only its last
- * descriptor reports.
+ * context descriptor if there is a checksum to finish, then the packet page by page; only its last
+ * descriptor reports. Pages that follow each other in I/O addresses need not do so in memory, and
+ * QEMU's devices drop a packet without a word when a piece does not map in one go.
  * Spec:    82574 datasheet 7.1 (receive), 7.2 (transmit); 82576 datasheet 7.1, 7.2
  * In/Out:  rx: descriptors -> pkt, data at the Ethernet header; tx: finished pkt -> descriptors
  * Holds:   X1 a length is checked against the buffer; a frame over several buffers is dropped whole
@@ -213,7 +214,8 @@ static void tx_one(struct intel_q *q, struct stack *st, struct pkt *p)
 		q->tx_tail = (q->tx_tail + 1) & MASK;
 	}
 	while (off < p->len) {
-		uint32_t n = p->len - off < INTEL_CHUNK ? p->len - off : INTEL_CHUNK;
+		uint32_t page = INTEL_PAGE - (uint32_t)((iova + off) % INTEL_PAGE);
+		uint32_t n = p->len - off < page ? p->len - off : page;
 		bool last = off + n == p->len;
 
 		q->f->tx_data(&q->tx[q->tx_tail], iova + off, n, last, p, hdr);

@@ -189,9 +189,12 @@ Test(intel, transmit)
 	tear_down();
 }
 
-/* A super-frame is cut into chunks; lengths leave its headers and its TCP checksum field. */
+/* A super-frame is cut at pages: what lies behind their boundaries need not follow in memory, and
+ * QEMU's devices silently drop a packet with a piece over two places. Lengths leave its headers and
+ * its TCP checksum field. */
 Test(intel, segmentation)
 {
+	uint32_t sum = 0, pieces = 0;
 	struct pkt *p;
 	uint8_t *d;
 
@@ -209,10 +212,17 @@ Test(intel, segmentation)
 	d[50] = 0x12;
 	d[51] = 0x34;
 	fx.q->b.nic.ops->tx(&fx.q->b.nic, fx.st, &p, 1);
-	cr_assert_eq(fx.q->tx_tail, 4, "context and three chunks");
 	cr_assert_eq(fx.q->tx[0].q[1], 54);
-	cr_assert_eq(fx.q->tx[1].q[1], INTEL_CHUNK);
-	cr_assert_eq(fx.q->tx[3].q[1], (20054 - 2 * INTEL_CHUNK) | 1u << 24);
+	for (unsigned i = 1; i < fx.q->tx_tail; i++) {
+		uint32_t len = fx.q->tx[i].q[1] & 0xffffff;
+
+		cr_assert_eq(at(fx.q->tx[i].q[0]), d + sum);
+		cr_assert_leq(fx.q->tx[i].q[0] % INTEL_PAGE + len, INTEL_PAGE);
+		sum += len;
+		pieces++;
+		cr_assert_eq(fx.q->tx[i].q[1] >> 24, sum == 20054);
+	}
+	cr_assert(sum == 20054 && pieces <= INTEL_TX_MOST - 1);
 	cr_assert(d[16] == 0 && d[17] == 0 && d[24] == 0 && d[25] == 0);
 	/* 0x1234 less 20020 (0x4e34) in ones' complement. */
 	cr_assert_eq(d[50] << 8 | d[51], (0x1234 + 0xffff - 0x4e34) & 0xffff);
