@@ -29,7 +29,7 @@ class Capture:
                                    "-" if stdout else self.file, *args], stdout=stdout,
                                   stderr=subprocess.PIPE, text=True)
         line = self.p.stderr.readline()
-        stk.check("capturing on stk0" in line, f"stackctl capture: {line}")
+        stk.check(f"capturing on {d.ifname}" in line, f"stackctl capture: {line}")
 
     def end(self):
         """Interrupt it. Return: (frames written, dropped)."""
@@ -68,8 +68,8 @@ def live(workers):
                             "frame.packet_flags_direction", "-e", "ip.src", "-e", "tcp.len"]):
             way, size = line.rsplit("\t", 1)
             sent[way] = sent.get(way, 0) + int(size)
-        stk.check(sent.get(f"stk0\t0x00000001\t{stk.KERNEL}", 0) > 0 and
-                  sent.get(f"stk0\t0x00000002\t{stk.STACK}", 0) > 1 << 20, f"{sent}")
+        stk.check(sent.get(f"{d.ifname}\t0x00000001\t{stk.KERNEL}", 0) > 0 and
+                  sent.get(f"{d.ifname}\t0x00000002\t{stk.STACK}", 0) > 1 << 20, f"{sent}")
         n.stop()
         d.wait_clean()
 
@@ -109,7 +109,7 @@ def filtered():
         stk.check(frames == [100], f"kept {frames}")
         names = tshark(["-r", a.file, "-T", "fields", "-e", "frame.interface_name", "-e", "ip.dst",
                         "-e", "tcp.dstport"])
-        stk.check(set(names) == {f"stk0{x}\t{stk.STACK}\t80" for x in ("", " after GRO")}, f"{names}")
+        stk.check(set(names) == {f"{d.ifname}{x}\t{stk.STACK}\t80" for x in ("", " after GRO")}, f"{names}")
         n.stop()
 
 

@@ -24,6 +24,8 @@ import tempfile
 import time
 import traceback
 
+from checks import Failed, Skip, check, wait_until
+
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BUILD = os.environ.get("STK_BUILD", os.path.join(ROOT, "build"))
 # The shim is always the plain build: a sanitized one cannot be preloaded into plain programs.
@@ -34,19 +36,6 @@ KERNEL = "192.0.2.1"
 HANG = 10                                   # seconds: nothing local may take longer to answer
 
 
-class Skip(Exception):
-    pass
-
-
-class Failed(Exception):
-    pass
-
-
-def check(cond, text):
-    if not cond:
-        raise Failed(text)
-
-
 def need(program):
     path = shutil.which(program) or shutil.which(program, path="/usr/sbin:/sbin:/usr/bin:/bin")
     if not path:
@@ -55,15 +44,7 @@ def need(program):
 
 
 def wait_for(what, fn, limit=HANG):
-    """Poll fn until it is true; its last false value is told on failure."""
-    end = time.monotonic() + limit
-    while True:
-        got = fn()
-        if got:
-            return got
-        if time.monotonic() > end:
-            raise Failed(f"{what}: not within {limit} s (last: {got!r})")
-        time.sleep(0.02)
+    return wait_until(what, fn, limit, 0.02)
 
 
 def enter_namespaces():
@@ -137,6 +118,7 @@ class Stackd:
         self.ended = False      # a test says so when it has killed engine or daemon itself
         self.log = open(os.path.join(self.dir, "stackd.log"), "w+")
         self.dev = dev or os.environ.get("STK_DEV", "tap")
+        self.ifname = "stk0" if self.dev == "tap" else "eth1"
         spec = f"tap,name=stk0,addr={STACK}/24,peer={KERNEL}/24"
         if self.dev != "tap":
             spec = f"{self.dev.replace('shared', 'xdp')},if=eth1,addr={STACK}/24"

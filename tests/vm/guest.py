@@ -12,24 +12,14 @@ import traceback
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
+sys.path.insert(0, os.path.join(ROOT, "tests/lib"))
+from checks import Failed, Skip, check, wait_until      # noqa: E402
+
 BUILD = "/run/stackd-build"
 # Copies: a build that goes on beside the test must not change programs under it.
 os.makedirs(BUILD, exist_ok=True)
 for name in ("stackd", "stackctl", "stackrun", "libstackd.so", "tests/vm-badaddr"):
     shutil.copy(os.path.join(ROOT, "build", name), BUILD)
-
-
-class Failed(Exception):
-    pass
-
-
-class Skip(Exception):
-    pass
-
-
-def check(cond, text):
-    if not cond:
-        raise Failed(text)
 
 
 class Host:
@@ -90,14 +80,7 @@ def sh(cmd, timeout=300, ok=True):
 
 
 def wait_for(what, fn, limit=150):
-    end = time.monotonic() + limit
-    while True:
-        got = fn()
-        if got:
-            return got
-        if time.monotonic() > end:
-            raise Failed(f"{what}: not within {limit} s (last: {got!r})")
-        time.sleep(0.1)
+    return wait_until(what, fn, limit, 0.1)
 
 
 def nics():
