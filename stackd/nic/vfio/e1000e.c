@@ -75,7 +75,7 @@ static void event(volatile uint8_t *regs)
 }
 
 /* 7.1.11.1: UDP is hashed by addresses only. */
-static const struct intel_family family = {
+const struct intel_family e1000e_family = {
 	.name = "e1000e", .queues = QUEUES, .rx_regs = E_RXQ, .tx_regs = E_TXQ,
 	.stride = E_Q_STRIDE, .mrqc = E_MRQC_RSS, .reta_shift = E_RETA_QUEUE,
 	.mrqc_flow = { [NIC_FLOW_TCP4] = R_MRQC_TCP4, [NIC_FLOW_IP4] = R_MRQC_IP4,
@@ -149,5 +149,5 @@ static const struct nic_dev_ops ops = {
 int e1000e_probe(struct vfio *v, const struct nic_grant *g, struct nic_dev **ret,
 		 char err[NIC_ERR])
 {
-	return intel_probe(v, g, &family, &ops, ret, err);
+	return intel_probe(v, g, &e1000e_family, &ops, ret, err);
 }

@@ -73,7 +73,7 @@ static void event(volatile uint8_t *regs)
 	reg_wr32(regs, I_EIMS, 1);
 }
 
-static const struct intel_family family = {
+const struct intel_family igb_family = {
 	.name = "igb", .queues = QUEUES, .rx_regs = I_RXQ, .tx_regs = I_TXQ,
 	.stride = I_Q_STRIDE, .mrqc = I_MRQC_RSS,
 	.mrqc_flow = { [NIC_FLOW_TCP4] = R_MRQC_TCP4, [NIC_FLOW_UDP4] = I_MRQC_UDP4,
@@ -155,5 +155,5 @@ static const struct nic_dev_ops ops = {
 int igb_probe(struct vfio *v, const struct nic_grant *g, struct nic_dev **ret,
 	      char err[NIC_ERR])
 {
-	return intel_probe(v, g, &family, &ops, ret, err);
+	return intel_probe(v, g, &igb_family, &ops, ret, err);
 }

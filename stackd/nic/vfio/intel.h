@@ -82,6 +82,7 @@ struct intel_dev {
 	struct nic_link link;
 };
 
+extern const struct intel_family e1000e_family, igb_family;
 extern const struct nic_ops intel_q_ops;
 size_t intel_q_mem(void);
 /* Rings made and receive buffers put in; registers are the family's. Return: 0 or -ENOMEM. */

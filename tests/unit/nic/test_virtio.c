@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* tests/unit/nic/test_virtio.c - virtio-net's queues against a device that the test plays
- * The device's side is written from the specification (virtio 1.2 2.7, 2.8), not with the driver's
- * functions; it can misbehave in every way that a ring allows. After each fault the queue is
+ * The device's side (model.h) can misbehave in every way that a ring allows. After each fault the queue is
  * stopped, all packets must be back (hx_fini counts them), and a fresh start must work.
  */
 #include "tests/unit/harness.h"
@@ -9,6 +8,7 @@
 #include "stackd/atomic.h"
 #include "stackd/nic/vfio/virtio_int.h"
 #include "stackd/nic/vnet.h"
+#include "tests/unit/nic/model.h"
 
 #define IOVA	0x100000000ull
 #define RING	64u
@@ -20,13 +20,6 @@ struct fx {
 	struct nic_dev dev;
 	struct virtio_q *q;
 	uint64_t features;
-};
-
-/* One queue as the device sees it. */
-struct side {
-	struct vq *q;
-	uint16_t seen, used;
-	bool seen_wrap, used_wrap;
 };
 
 static struct fx fx;
@@ -73,74 +66,23 @@ static void tear_down(void)
 	fx = (struct fx){ 0 };
 }
 
-static struct side device(struct vq *q)
-{
-	return (struct side){ .q = q, .seen_wrap = true, .used_wrap = true };
-}
-
 static uint8_t *at(uint64_t iova)
 {
 	cr_assert(iova >= IOVA && iova < IOVA + fx.v.pool[0].len, "outside what is mapped");
 	return fx.v.pool[0].va + (iova - IOVA);
 }
 
-/* Next buffer that the driver has put out. Return: false when there is none. */
-static bool pop(struct side *s, uint16_t *ret_id, struct vq_seg *ret)
-{
-	struct vq *q = s->q;
-
-	if (q->packed) {
-		struct vq_pdesc *d = &q->pdesc[s->seen];
-		bool avail = d->flags & 0x80, used = d->flags & 0x8000;
-
-		if (avail == used || avail != s->seen_wrap)
-			return false;
-		*ret_id = d->id;
-		*ret = (struct vq_seg){ d->addr, d->len };
-		if (++s->seen == q->size) {
-			s->seen = 0;
-			s->seen_wrap = !s->seen_wrap;
-		}
-		return true;
-	}
-	if (((uint16_t *)q->drv)[1] == s->seen)
-		return false;
-	*ret_id = ((uint16_t *)q->drv)[2 + s->seen++ % q->size];
-	*ret = (struct vq_seg){ q->desc[*ret_id].addr, q->desc[*ret_id].len };
-	return true;
-}
-
-static void push(struct side *s, uint32_t id, uint32_t len)
-{
-	struct vq *q = s->q;
-
-	if (q->packed) {
-		struct vq_pdesc *d = &q->pdesc[s->used];
-
-		d->id = (uint16_t)id;
-		d->len = len;
-		d->flags = s->used_wrap ? 0x8080 : 0;
-		if (++s->used == q->size) {
-			s->used = 0;
-			s->used_wrap = !s->used_wrap;
-		}
-		return;
-	}
-	((struct vq_used_elem *)(q->dev + 4))[s->used % q->size] = (struct vq_used_elem){ id, len };
-	((uint16_t *)q->dev)[1] = ++s->used;
-}
-
 /* A frame of @len bytes, all @fill, as one of @bufs buffers. */
 static void deliver(struct side *s, uint8_t fill, uint32_t len, uint16_t bufs)
 {
-	struct vq_seg seg;
-	uint16_t id;
+	struct vq_seg seg = { 0 };
+	uint16_t id = 0;
 
-	cr_assert(pop(s, &id, &seg));
+	cr_assert(side_pop(s, &id, &seg));
 	memset(at(seg.iova), 0, VNET_HDR_LEN);
 	memcpy(at(seg.iova) + VNET_HDR_BUFS, &bufs, 2);
 	memset(at(seg.iova) + VNET_HDR_LEN, fill, len);
-	push(s, id, VNET_HDR_LEN + len);
+	side_push(s, id, VNET_HDR_LEN + len);
 }
 
 static unsigned rx(struct pkt **p, unsigned max)
@@ -168,7 +110,7 @@ static void many(bool tx, void (*one)(struct side *s, unsigned i))
 		struct side s;
 
 		set_up(kinds[k]);
-		s = device(tx ? &fx.q->tx : &fx.q->rx);
+		s = side_of(tx ? &fx.q->tx : &fx.q->rx);
 		for (unsigned i = 0; i < 70000; i++)
 			one(&s, i);
 		cr_assert_eq(fx.st->cnt->drop[DROP_DEV_TX_FULL], 0);
@@ -205,12 +147,12 @@ static void transmit_one(struct side *s, unsigned i)
 	p->csum_start = (uint16_t)(p->data - p->buf + 34);
 	p->csum_off = 16;
 	fx.q->b.nic.ops->tx(&fx.q->b.nic, fx.st, &p, 1);
-	cr_assert(pop(s, &id, &seg));
+	cr_assert(side_pop(s, &id, &seg));
 	cr_assert_eq(seg.len, VNET_HDR_LEN + 100);
 	memcpy(&h, at(seg.iova), sizeof(h));
 	cr_assert(h.flags == 1 && h.csum_start == 34 && h.csum_off == 16);
 	cr_assert_eq(at(seg.iova)[VNET_HDR_LEN + 99], (uint8_t)i);
-	push(s, id, 0);
+	side_push(s, id, 0);
 	rx(none, 1);
 }
 
@@ -228,7 +170,7 @@ Test(virtio, transmit_borrowed_and_full)
 	uint16_t id;
 
 	set_up(0);
-	s = device(&fx.q->tx);
+	s = side_of(&fx.q->tx);
 	memset(far, 0x5a, sizeof(far));
 	for (unsigned i = 0; i < RING + 5; i++) {
 		struct pkt *p = frame(1, 54);
@@ -238,7 +180,7 @@ Test(virtio, transmit_borrowed_and_full)
 		fx.q->b.nic.ops->tx(&fx.q->b.nic, fx.st, &p, 1);
 	}
 	cr_assert_eq(fx.st->cnt->drop[DROP_DEV_TX_FULL], 5);
-	cr_assert(pop(&s, &id, &seg));
+	cr_assert(side_pop(&s, &id, &seg));
 	cr_assert_eq(seg.len, VNET_HDR_LEN + 954);
 	cr_assert_eq(at(seg.iova)[VNET_HDR_LEN + 953], 0x5a);
 	tear_down();
@@ -253,13 +195,13 @@ Test(virtio, merged_buffers)
 	uint16_t id;
 
 	set_up(0);
-	s = device(&fx.q->rx);
+	s = side_of(&fx.q->rx);
 	deliver(&s, 7, 1900, 3);
 	cr_assert_eq(rx(p, 4), 0, "not whole yet");
 	for (unsigned i = 0; i < 2; i++) {
-		cr_assert(pop(&s, &id, &seg));
+		cr_assert(side_pop(&s, &id, &seg));
 		memset(at(seg.iova), 8 + (int)i, 1000);
-		push(&s, id, 1000);
+		side_push(&s, id, 1000);
 	}
 	cr_assert_eq(rx(p, 4), 1);
 	cr_assert_eq(p[0]->len, 3900);
@@ -276,8 +218,8 @@ Test(virtio, merged_buffers)
 
 		memcpy(at(fx.q->rx.desc[((uint16_t *)fx.q->rx.drv)[2 + prev]].addr), &h, sizeof(h));
 	}
-	cr_assert(pop(&s, &id, &seg));
-	push(&s, id, 500);
+	cr_assert(side_pop(&s, &id, &seg));
+	side_push(&s, id, 500);
 	cr_assert_eq(rx(p, 4), 1);
 	cr_assert(p[0]->len == 1900 && p[0]->frag_cnt == 1 && p[0]->frag_len == 500);
 	cr_assert_eq(p[0]->gso_type, PKT_GSO_TCP4);
@@ -293,22 +235,22 @@ static void misbehave(struct side *s, enum evil e)
 	struct vq_seg seg;
 	uint16_t id, bufs = e == BUFS_ZERO ? 0 : e == BUFS_MANY ? RING + 1 : 1;
 
-	cr_assert(pop(s, &id, &seg));
+	cr_assert(side_pop(s, &id, &seg));
 	memset(at(seg.iova), 0, VNET_HDR_LEN);
 	memcpy(at(seg.iova) + VNET_HDR_BUFS, &bufs, 2);
 	switch (e) {
 	case ID_RANGE:
-		push(s, s->q->packed ? 0xffff : 0x10003, 100);
+		side_push(s, s->q->packed ? 0xffff : 0x10003, 100);
 		break;
 	case ID_TWICE:
-		push(s, id, 100);
-		push(s, id, 100);
+		side_push(s, id, 100);
+		side_push(s, id, 100);
 		break;
 	case LEN_LONG:
-		push(s, id, 100000);
+		side_push(s, id, 100000);
 		break;
 	case LEN_SHORT:
-		push(s, id, 3);
+		side_push(s, id, 3);
 		break;
 	case IDX_FAR:
 		((uint16_t *)s->q->dev)[1] = (uint16_t)(s->used + RING + 1);
@@ -317,7 +259,7 @@ static void misbehave(struct side *s, enum evil e)
 		((uint16_t *)s->q->dev)[1] = (uint16_t)(s->used - 1);
 		break;
 	default:
-		push(s, id, 100);
+		side_push(s, id, 100);
 		break;
 	}
 }
@@ -333,7 +275,7 @@ Test(virtio, misbehaving_device)
 			if (kinds[k] & VF_RING_PACKED && (e == IDX_FAR || e == IDX_BACK))
 				continue;	/* packed rings have no index */
 			set_up(kinds[k]);
-			s = device(&fx.q->rx);
+			s = side_of(&fx.q->rx);
 			deliver(&s, 1, 100, 1);
 			n = rx(p, 8);
 			misbehave(&s, e);
@@ -349,7 +291,7 @@ Test(virtio, misbehaving_device)
 			cr_assert(!fx.q->b.nic.ops->arm(&fx.q->b.nic, fx.st));
 			stop();
 			start();
-			s = device(&fx.q->rx);
+			s = side_of(&fx.q->rx);
 			deliver(&s, 2, 200, 1);
 			cr_assert_eq(rx(p, 8), 1, "it works again after evil %u", e);
 			stack_pkt_free(fx.st, p[0]);
@@ -389,7 +331,7 @@ Test(virtio, pool_runs_dry)
 	struct side s;
 
 	set_up(0);
-	s = device(&fx.q->rx);
+	s = side_of(&fx.q->rx);
 	while ((kept[cnt] = pkt_alloc(fx.st->pool, false)))
 		cnt++;
 	for (unsigned i = 0; i < RING; i++)
@@ -460,7 +402,7 @@ Test(virtio, arming)
 		struct pkt *p[2];
 
 		set_up(kinds[k]);
-		s = device(&fx.q->rx);
+		s = side_of(&fx.q->rx);
 		cr_assert(!fx.q->b.nic.ops->arm(&fx.q->b.nic, fx.st));
 		if (kinds[k] == 0)
 			cr_assert_eq(((uint16_t *)fx.q->rx.drv)[0], 0);
