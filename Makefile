@@ -197,7 +197,7 @@ soak: deps
 
 $(B)/bench/micro-%: $(B)/obj/bench/micro/%.o $(B)/libstackcore.a
 	@mkdir -p $(@D)
-	$(CC) $(LDSAN) -o $@ $^ -lpthread
+	$(CC) $(LDSAN) -o $@ $^ $(ENGINE_LIBS)
 
 MICRO_BINS := $(patsubst bench/micro/%.c,$(B)/bench/micro-%,$(wildcard bench/micro/*.c))
 
@@ -206,10 +206,11 @@ bench-bins: all $(MICRO_BINS)
 
 bench: deps-bench
 	$(SUB) -s bench-bins
+	@python3 bench/micro.py -o build/micro.json
 	@python3 bench/bench.py -o build/bench.json
 	@python3 bench/restart.py -o build/restart.json
 	@/usr/bin/python3 bench/plot.py build/bench.json build/bench.svg
-	@echo "build/bench.json, build/bench.svg"
+	@echo "build/bench.json, build/bench.svg, build/micro.json, build/restart.json"
 
 run: deps-run
 	$(SUB) -s all
