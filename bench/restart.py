@@ -29,14 +29,7 @@ AFTER_S = 0.5                               # load between two kills
 def ask(s):
     """One request. Return: whether the connection is the one it was."""
     try:
-        s.sendall(PING)
-        got = b""
-        while len(got) < len(PONG):
-            part = s.recv(64)
-            if not part:
-                return False
-            got += part
-        return got == PONG
+        return kill.answers(s, PING, PONG)
     except OSError:
         return False
 

@@ -90,15 +90,20 @@ def udp_echo(text):
     return False
 
 
-def tcp_echo(s, data):
-    s.sendall(data)
+def answers(s, question, answer):
+    """Return: whether that is what comes back; False, too, at the connection's end."""
+    s.sendall(question)
     got = b""
-    while len(got) < len(data):
+    while len(got) < len(answer):
         part = s.recv(65536)
         if not part:
             return False
         got += part
-    return got == data
+    return got == answer
+
+
+def tcp_echo(s, data):
+    return answers(s, data, data)
 
 
 @stk.test(*stk.workers(1, 2))
