@@ -152,16 +152,21 @@ static int own_move(int fd)
 
 /* ---- references ---- */
 
+void pl_fd_enter_counted(int fd, uint32_t slot)
+{
+	shm_ofd_set(pl.proc, fd, SD_OFD(SD_OFD_SOCK, slot, ld_rlx(&pl_p(slot)->gen)));
+}
+
 void pl_fd_enter(int fd, uint32_t slot)
 {
 	shm_slot_get(&pl.seg, slot);
-	shm_ofd_set(pl.proc, fd, SD_OFD(SD_OFD_SOCK, slot, ld_rlx(&pl_p(slot)->gen)));
+	pl_fd_enter_counted(fd, slot);
 }
 
 void pl_fd_enter_own(int fd, uint32_t slot)
 {
 	shm_slot_own(&pl.seg, slot);
-	shm_ofd_set(pl.proc, fd, SD_OFD(SD_OFD_SOCK, slot, ld_rlx(&pl_p(slot)->gen)));
+	pl_fd_enter_counted(fd, slot);
 }
 
 void pl_slot_drop(uint32_t slot)

@@ -235,7 +235,7 @@ static ssize_t recvmsg_kernel(int fd, struct msghdr *m, int flags)
 	ssize_t r = real.recvmsg(fd, m, flags);
 
 	if (__builtin_expect(r >= 0 && m->msg_controllen && ld_acq(&pl.attached), 0))
-		pl_scm_recv(m);
+		pl_scm_recv(m, flags);
 	return r;
 }
 

@@ -117,6 +117,8 @@ void pl_sig_restore(const sigset_t *old);
 
 /* Enter a fresh socket @fd: one more reference for @slot. */
 void pl_fd_enter(int fd, uint32_t slot);
+/* The same for one that was counted already. */
+void pl_fd_enter_counted(int fd, uint32_t slot);
 /* Enter @fd as the first and only reference of a slot that this thread has claimed. */
 void pl_fd_enter_own(int fd, uint32_t slot);
 /* One reference less; closes the slot when it was the last. */
@@ -276,7 +278,7 @@ ssize_t pl_pipe_signal(ssize_t r, int flags);
 /* ---- scm.c: messages with control data on kernel fds ---- */
 
 ssize_t pl_scm_send(int fd, const struct msghdr *m, int flags);
-void pl_scm_recv(struct msghdr *m);
+void pl_scm_recv(struct msghdr *m, int flags);
 /* An fd to stand for socket @fd with a holder that has no shim. Return: one of the shim's own fds,
  * or -errno (-EINVAL: its kernel fd stands for it). */
 int pl_scm_export(int fd);

@@ -6,13 +6,16 @@
  * an end; the engine is shown it (IMPORT). If the socket is of our family, the fd number gets a
  * kernel socket of the right kind and an open-table entry, and the pair is forgotten. Otherwise the
  * fd stays what it is, and the engine carries bytes through it.
- * A socket whose kernel half is live (a listener on a wildcard, UDP) travels as its kernel fd:
- * there the receiver has the kernel's half only.
+ * A socket whose kernel half is its own (a listener on a wildcard, UDP, one not connected) travels
+ * as its kernel fd, whose inode stands in the slot: a receiver of the family finds the slot by it
+ * and enters it; the engine keeps the slot on the way (TRANSIT). Another holder has the kernel's
+ * half.
  * Spec:    S3, S3b
  * Threads: any
  */
 #include <alloca.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "preload/pl_int.h"
 #include "stackd/ctl.h"
@@ -37,22 +40,47 @@ static int export_fd(uint32_t slot, uint32_t flags)
 	return -EINVAL;
 }
 
-/* Does the slot travel, or its kernel fd? */
-static uint32_t travels(int fd)
+/* Does the slot travel as a pair, or as its kernel fd? */
+static bool by_pair(uint32_t slot)
 {
-	uint32_t slot = pl_fd_slot(fd);
+	const struct sd_slot_p *p = pl_p(slot);
 
-	if (!slot || pl_p(slot)->opts.type != SOCK_STREAM || !pl_live(pl_e(slot), pl_p(slot)) ||
-	    (ld_rlx(&pl_p(slot)->flags) & SD_P_HYBRID) || pl_state_of(slot) == SD_ST_CLOSE)
-		return 0;
-	return slot;
+	if (p->opts.type != SOCK_STREAM || !pl_live(pl_e(slot), p))
+		return false;
+	return !pl_own_kern(slot) || (!(ld_rlx(&p->flags) & SD_P_HYBRID) &&
+				      pl_state_of(slot) != SD_ST_CLOSE);
+}
+
+static uint64_t inode(int fd)
+{
+	struct stat sb;
+
+	return !fstat(fd, &sb) && S_ISSOCK(sb.st_mode) ? sb.st_ino : 0;
+}
+
+static int transit(uint32_t slot, uint32_t flags)
+{
+	struct sd_ctl_slot req = { .h = { CTL_EXPORT, sizeof(req) }, .slot = slot,
+				   .gen = ld_rlx(&pl_p(slot)->gen), .flags = flags };
+	union { struct sd_ctl_slot r; struct sd_ctl_error e; } resp;
+	unsigned n;
+
+	return pl_ctl_call(&req, sizeof(req), &resp, sizeof(resp), NULL, 0, &n);
+}
+
+/* @fd itself is sent. Without the engine's word it arrives if somebody still has the socket open
+ * then. */
+static void depart(int fd, uint32_t slot)
+{
+	st_rel(&pl_p(slot)->kern_ino, inode(fd));
+	transit(slot, SD_EXPORT_TRANSIT);
 }
 
 int pl_scm_export(int fd)
 {
-	uint32_t slot = travels(fd);
+	uint32_t slot = pl_fd_slot(fd);
 
-	return slot ? export_fd(slot, SD_EXPORT_CARRY) : -EINVAL;
+	return slot && by_pair(slot) ? export_fd(slot, SD_EXPORT_CARRY) : -EINVAL;
 }
 
 static struct cmsghdr *rights_next(struct msghdr *m, struct cmsghdr *c)
@@ -78,7 +106,7 @@ static bool any_travels(struct msghdr *m)
 {
 	for (struct cmsghdr *c = rights_next(m, NULL); c; c = rights_next(m, c))
 		for (size_t i = 0; i < rights_cnt(c); i++)
-			if (travels(rights(c)[i]))
+			if (pl_fd_slot(rights(c)[i]))
 				return true;
 	return false;
 }
@@ -89,11 +117,14 @@ static int replace(struct msghdr *m, int *made, size_t *cnt)
 {
 	for (struct cmsghdr *c = rights_next(m, NULL); c; c = rights_next(m, c)) {
 		for (size_t i = 0; i < rights_cnt(c); i++) {
-			uint32_t slot = travels(rights(c)[i]);
-			int fd = slot ? export_fd(slot, 0) : 0;
+			uint32_t slot = pl_fd_slot(rights(c)[i]);
+			int fd;
 
-			if (!slot)
+			if (slot && !by_pair(slot))
+				depart(rights(c)[i], slot);
+			if (!slot || !by_pair(slot))
 				continue;
+			fd = export_fd(slot, 0);
 			if (fd < 0)
 				return fd;
 			rights(c)[i] = made[(*cnt)++] = fd;
@@ -128,14 +159,12 @@ ssize_t pl_scm_send(int fd, const struct msghdr *m, int flags)
 
 /* ---- arrival ---- */
 
-static bool is_unix_stream(int fd)
+static int option(int fd, int name)
 {
 	int v = 0;
 	socklen_t len = sizeof(v);
 
-	if (real.getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &v, &len) || v != AF_UNIX)
-		return false;
-	return !real.getsockopt(fd, SOL_SOCKET, SO_TYPE, &v, &len) && v == SOCK_STREAM;
+	return real.getsockopt(fd, SOL_SOCKET, name, &v, &len) ? -1 : v;
 }
 
 /* The socket of our family that @fd stands for, 0 = none. */
@@ -150,13 +179,41 @@ static uint32_t import_slot(int fd)
 	return resp.r.slot;
 }
 
-static void arrived(int fd)
+/* The family's socket whose kernel half is @fd, counted once more; 0 = none. */
+static uint32_t find_slot(int fd)
+{
+	uint64_t ino = inode(fd);
+	uint32_t slot = 0;
+
+	while (ino && (slot = shm_pslot_taken(&pl.seg, slot + 1)) != 0) {
+		struct sd_slot_p *p = pl_p(slot);
+
+		if (ld_acq(&p->kern_ino) != ino || !shm_slot_join(&pl.seg, slot))
+			continue;
+		if (ld_acq(&p->kern_ino) == ino && !(ld_rlx(&p->flags) & SD_P_FALLEN))
+			return slot;
+		pl_slot_drop(slot);
+	}
+	return 0;
+}
+
+/* @peek: it will arrive once more. */
+static void arrived_itself(int fd, bool peek)
+{
+	uint32_t slot = find_slot(fd);
+
+	if (!slot)
+		return;
+	pl_fd_enter_counted(fd, slot);
+	if (!peek)
+		transit(slot, SD_EXPORT_ARRIVED);
+}
+
+static void arrived_pair(int fd)
 {
 	uint32_t slot;
 	int fl, own;
 
-	if ((unsigned)fd >= SD_FDS || !is_unix_stream(fd))
-		return;
 	slot = import_slot(fd);
 	if (!slot)
 		return;
@@ -173,12 +230,22 @@ static void arrived(int fd)
 	real.close(own);
 }
 
-void pl_scm_recv(struct msghdr *m)
+static void arrived(int fd, bool peek)
+{
+	int domain = (unsigned)fd < SD_FDS ? option(fd, SO_DOMAIN) : -1;
+
+	if (domain == AF_UNIX && option(fd, SO_TYPE) == SOCK_STREAM)
+		arrived_pair(fd);
+	else if (domain == AF_INET || domain == AF_INET6)
+		arrived_itself(fd, peek);
+}
+
+void pl_scm_recv(struct msghdr *m, int flags)
 {
 	int saved = errno;
 
 	for (struct cmsghdr *c = rights_next(m, NULL); c; c = rights_next(m, c))
 		for (size_t i = 0; i < rights_cnt(c); i++)
-			arrived(rights(c)[i]);
+			arrived(rights(c)[i], flags & MSG_PEEK);
 	errno = saved;
 }

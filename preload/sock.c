@@ -127,6 +127,7 @@ int pl_kern_renew(int fd, uint32_t slot)
 
 	if (fresh < 0)
 		return -errno;
+	st_rel(&pl_p(slot)->kern_ino, 0);	/* one on its way is the old one */
 	pl_opt_copy(fd, fresh);
 	real.fcntl(fresh, F_SETFL, stfl & (O_NONBLOCK | O_ASYNC));
 	r = renew_one(fd, fresh);

@@ -42,6 +42,17 @@ void shm_slot_own(const struct shm_seg *seg, uint32_t slot)
 		st_rlx(&sp->refs, 1);
 }
 
+bool shm_slot_join(const struct shm_seg *seg, uint32_t slot)
+{
+	struct sd_slot_p *sp = shm_slot_p(seg, slot);
+	uint32_t refs = sp ? ld_rlx(&sp->refs) : 0;
+
+	while (refs)
+		if (cas_sc(&sp->refs, &refs, refs + 1))
+			return true;
+	return false;
+}
+
 bool shm_slot_put(const struct shm_seg *seg, uint32_t slot)
 {
 	struct sd_slot_p *sp = shm_slot_p(seg, slot);

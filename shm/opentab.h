@@ -23,6 +23,8 @@ void shm_slot_get(const struct shm_seg *seg, uint32_t slot);
 /* The one reference of a slot that nobody else can know: accepted, and claimed by the caller. Not
  * counted up: who claimed it before and was killed may have counted already. */
 void shm_slot_own(const struct shm_seg *seg, uint32_t slot);
+/* One more, unless there is none. Return: whether it was counted. */
+bool shm_slot_join(const struct shm_seg *seg, uint32_t slot);
 bool shm_slot_put(const struct shm_seg *seg, uint32_t slot);
 
 /**

@@ -177,6 +177,19 @@ uint32_t shm_pslot_alloc(const struct shm_seg *seg)
 	return 0;
 }
 
+uint32_t shm_pslot_taken(const struct shm_seg *seg, uint32_t from)
+{
+	const uint64_t *map = slot_map(seg);
+
+	for (from = from ? from : 1; from < SD_SLOTS_P; from = (from / 64 + 1) * 64) {
+		uint64_t taken = ~ld_rlx(&map[from / 64]) >> from % 64;
+
+		if (taken)
+			return from + (uint32_t)__builtin_ctzll(taken);
+	}
+	return 0;
+}
+
 void shm_pslot_free(const struct shm_seg *seg, uint32_t slot)
 {
 	if (slot - 1 < SD_SLOTS_P - 1)

@@ -50,6 +50,8 @@ uint32_t shm_pchunk_free_cnt(const struct shm_seg *seg);
 /* Program slots [1, SD_SLOTS_P): lowest free first. Return: index or 0. */
 uint32_t shm_pslot_alloc(const struct shm_seg *seg);
 void shm_pslot_free(const struct shm_seg *seg, uint32_t slot);
+/* The first program slot >= @from that is taken, 0 = none. */
+uint32_t shm_pslot_taken(const struct shm_seg *seg, uint32_t from);
 
 /* ---- engine side ---- */
 

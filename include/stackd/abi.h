@@ -249,7 +249,7 @@ struct sd_slot_p {
 	/* both: add_sc() after a change; the engine's or_sc(0) pairs */
 	uint32_t sub_seq;
 	sd_sub subs[SD_SUBS_INLINE];
-	/* inode of the kernel socket behind the fd: identity for holders */
+	/* inode of the kernel socket behind the fd while that may arrive by SCM_RIGHTS; else 0 */
 	uint64_t kern_ino;
 
 	/* line 2; writer: the program thread that holds tx_lock; the engine after CLOSE or, to trim

@@ -78,6 +78,10 @@ struct sd_ctl_hello_r {
 };
 
 #define SD_EXPORT_CARRY	(1u << 0)	/* the holder has no shim: carry bytes at once */
+/* No fd: the socket's own kernel fd travels, and slot_p.kern_ino tells its receiver in the family
+ * whose it is. Keep the socket until the receiver says ARRIVED, for a while. */
+#define SD_EXPORT_TRANSIT (1u << 1)
+#define SD_EXPORT_ARRIVED (1u << 2)	/* the receiver has counted it: TRANSIT is over */
 struct sd_ctl_slot {
 	struct sd_ctl_head h;
 	uint32_t slot, gen;

@@ -65,6 +65,8 @@ void app_family_hold(struct stack *st, uint16_t seg);
 void app_family_let_go(struct stack *st, uint16_t seg);
 /* A command in a holder's name, no answer; CLOSE: the last reference went. */
 void app_order(struct stack *st, struct sock_id id, enum sd_op op, uint32_t arg);
+/* Take what stands in the process's rings for this worker now. */
+void app_catch_up(struct stack *st, uint32_t proc_rec);
 /* The record, NULL when free. */
 struct app_proc *app_proc_at(struct stack *st, uint32_t proc_rec);
 /* After the last detach, called again and again (every few milliseconds will do): orphans still

@@ -185,6 +185,14 @@ int app_fork(struct stack *st, uint32_t parent_rec, uint32_t *ret_rec, app_done_
 	return app_clone(st, &clone) ? 0 : 1;
 }
 
+void app_catch_up(struct stack *st, uint32_t rec)
+{
+	const struct app_proc *p = app_proc_at(st, rec);
+
+	if (p && p->live)
+		app_proc_poll(st, p->seg, p->idx, SD_CMD_ENTRIES);
+}
+
 int app_mbox_alloc(struct stack *st, uint32_t rec, uint32_t *mbox, unsigned cnt)
 {
 	struct app_proc *p = app_proc_at(st, rec);

@@ -111,9 +111,11 @@ struct export_move {
 struct export_rec {			/* AR_EXPORT: what the next engine must know */
 	uint8_t live;			/* counts a reference of the slot; st_rel */
 	uint8_t carries;		/* the pair is the socket now: no IMPORT any more */
+	uint8_t transit;		/* there is no pair: it ends at until_us */
 	uint16_t seg;
 	uint32_t slot, gen;
 	uint64_t ino;			/* of the end that was given away */
+	uint64_t until_us;
 	uint64_t key;			/* of our end in the store */
 	struct export_move in, out;	/* pair to slot, slot to pair */
 };
@@ -121,7 +123,7 @@ struct export_rec {			/* AR_EXPORT: what the next engine must know */
 struct export {				/* a socket held as an fd: export.c */
 	struct export_rec *rec;		/* NULL = free place */
 	uint8_t out_shut, in_shut;	/* the end was told to the holder, to the peer */
-	int fd;				/* our end */
+	int fd;				/* our end, -1 = none */
 	uint32_t tag;			/* of its watch */
 	uint32_t nap_us;
 	uint64_t alone_us;		/* since when no program holds the slot, 0 = one does */

@@ -11,6 +11,9 @@
  * Which of the two it is nobody says, unless it is an image that cannot take the shim. The pump
  * begins when somebody has written into the pair, or when no program has held the slot for
  * GRACE_US; from then on the socket is the pair's, IMPORT says no.
+ *   A socket whose own kernel fd travels (a wildcard's listener, UDP, not connected: there the fd
+ * serves the kernel's peers wherever it arrives) has no pair: the slot is kept until its receiver
+ * says that it arrived, TRANSIT_US at most (TRANSIT).
  *   The pair's end is deposited with the supervisor before the other is given away, and AR_EXPORT
  * has the rest: the next engine goes on (export_adopt(), pump_adopt()).
  * Holds:   EX1 an export holds one reference of its slot, its family and its segment; the slot's is
@@ -34,6 +37,7 @@
 static_assert(CTL_EXPORTS <= CTL_PLACE(~0u) + 1, "CTL_WATCH()");
 #define EXPORTS_FAMILY	1024u
 #define GRACE_US	100000u		/* for a receiver to show what it got */
+#define TRANSIT_US	30000000u	/* for a message that nobody takes */
 #define NAP_MIN_US	200u		/* between looks at a slot that is pumped */
 #define NAP_MAX_US	20000u
 
@@ -65,13 +69,13 @@ static struct sock_id export_id(const struct export *x)
 	return (struct sock_id){ .seg = x->rec->seg, .slot = x->rec->slot, .gen = x->rec->gen };
 }
 
-/* Is it a stream socket in service? */
-static bool exportable(struct engine *eng, uint16_t seg, uint32_t slot, uint32_t gen)
+/* Is it in service, and can a pair stand for it? */
+static bool exportable(struct engine *eng, uint16_t seg, uint32_t slot, uint32_t gen, bool transit)
 {
 	const struct sd_slot_e *e = shm_slot_e(&eng->segs[seg], slot);
 
 	return e && gen && ld_acq(&e->gen) == gen && !(ld_acq(&e->flags) & SD_E_CLOSED) &&
-	       e->type == SOCK_STREAM;
+	       (transit || e->type == SOCK_STREAM);
 }
 
 /* Exports of one socket are a ring by index, so that they are counted without looking at all. */
@@ -114,7 +118,9 @@ static void export_count(struct engine *eng, struct export *x)
 	c->export_due_us = 0;
 	x->tag = ++c->next_tag;
 	twin_join(c, x);
-	ring_watch(eng->w[0], x->fd, RING_EXPORT, CTL_WATCH(x - c->exports, x->tag));
+	if (x->fd >= 0)
+		ring_watch(eng->w[0], x->fd, RING_EXPORT,
+			   CTL_WATCH(x - c->exports, x->tag));
 }
 
 static struct export *free_place(struct ctl_state *c)
@@ -125,31 +131,38 @@ static struct export *free_place(struct ctl_state *c)
 	return NULL;
 }
 
-/* Return: the program's end of the pair and *ret, or -errno. */
-static int export_new(struct engine *eng, uint16_t seg, const struct sd_ctl_slot *req,
-		      struct export **ret)
+/* Of our end @fd, -1 = TRANSIT. Return: 0 or -errno. */
+static int export_new(struct engine *eng, uint16_t seg, const struct sd_ctl_slot *req, int fd,
+		      uint64_t ino, struct export **ret)
 {
 	struct ctl_state *c = eng->ctl;
 	struct export *x = free_place(c);
 	struct export_rec *rec;
-	int sv[2];
 
 	if (!x || c->seg[seg].exports == EXPORTS_FAMILY)
 		return -ENOSPC;
-	if (!exportable(eng, seg, req->slot, req->gen))
+	if (!exportable(eng, seg, req->slot, req->gen, fd < 0))
 		return -EBADF;
-	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv))
-		return -errno;
 	rec = arena_at(&eng->arena, AR_EXPORT, (uint32_t)(x - c->exports) + 1);
-	*rec = (struct export_rec){ .seg = seg, .slot = req->slot, .gen = req->gen,
-				    .ino = inode(sv[1]), .key = ctl_new_key(eng),
-				    .carries = req->flags & SD_EXPORT_CARRY };
-	*x = (struct export){ .rec = rec, .fd = sv[0] };
+	*rec = (struct export_rec){ .seg = seg, .slot = req->slot, .gen = req->gen, .ino = ino,
+				    .key = fd < 0 ? 0 : ctl_new_key(eng), .transit = fd < 0,
+				    .until_us = eng->w[0]->st.now_us + TRANSIT_US,
+				    .carries = fd >= 0 && req->flags & SD_EXPORT_CARRY };
+	*x = (struct export){ .rec = rec, .fd = fd };
 	shm_slot_get(&eng->segs[seg], req->slot);
 	st_rel(&rec->live, 1);		/* EX1 */
 	export_count(eng, x);
-	*ret = x;
-	return sv[1];
+	if (ret)
+		*ret = x;
+	return 0;
+}
+
+static void pair_end(struct engine *eng, struct export *x)
+{
+	ring_unwatch(eng->w[0], x->fd, RING_EXPORT, CTL_WATCH(x - eng->ctl->exports, x->tag));
+	shutdown(x->fd, SHUT_RDWR);	/* the supervisor has a dup */
+	close(x->fd);
+	ctl_drop(eng, x->rec->key);
 }
 
 static void export_end(struct engine *eng, struct export *x)
@@ -157,10 +170,8 @@ static void export_end(struct engine *eng, struct export *x)
 	struct ctl_state *c = eng->ctl;
 	struct sock_id id = export_id(x);
 
-	ring_unwatch(eng->w[0], x->fd, RING_EXPORT, CTL_WATCH(x - c->exports, x->tag));
-	shutdown(x->fd, SHUT_RDWR);	/* the supervisor has a dup */
-	close(x->fd);
-	ctl_drop(eng, x->rec->key);
+	if (x->fd >= 0)
+		pair_end(eng, x);
 	twin_leave(c, x);
 	st_rel(&x->rec->live, 0);	/* EX1 */
 	x->rec = NULL;
@@ -210,47 +221,86 @@ static void kept(struct engine *eng, struct deposit *d, int err, int ro_fd)
 		close(ro_fd);
 }
 
-/* Return: 0 when the answer comes later, or -errno. */
-static int export_grant(struct engine *eng, uint32_t idx, const struct sd_ctl_slot *req)
+/* @sv: both ends of the pair. Return: 0, then the answer comes later and both are taken, or
+ * -errno. */
+static int export_grant(struct engine *eng, uint32_t idx, const struct sd_ctl_slot *req, int sv[2])
 {
 	struct conn *cn = &eng->ctl->conn[idx];
 	struct export_grant *g = calloc(1, sizeof(*g));
 	struct keep_export ke;
 	struct export *x = NULL;
-	int r = -ENOMEM;
+	int r = g ? export_new(eng, cn->ses->seg, req, sv[0], inode(sv[1]), &x) : -ENOMEM;
 
-	if (!g)
+	if (r) {
+		free(g);
 		return r;
-	g->fd = r = export_new(eng, cn->ses->seg, req, &x);
-	if (r >= 0) {
-		g->idx = idx;
-		g->gen = cn->gen;
-		g->place = (uint32_t)(x - eng->ctl->exports);
-		g->tag = x->tag;
-		g->dep.done = kept;
-		g->dep.arg = g;
-		ke.place = g->place + 1;
-		r = ctl_keep(eng, &g->dep, x->rec->key, KEEP_EXPORT, &ke, sizeof(ke), &x->fd, 1,
-			     0);
-		if (!r) {
-			cn->state = CONN_WAITS;
-			return 0;
-		}
-		export_end(eng, x);
-		close(g->fd);
 	}
-	free(g);
+	*g = (struct export_grant){ .dep = { .done = kept, .arg = g }, .fd = sv[1], .idx = idx,
+				    .gen = cn->gen, .place = (uint32_t)(x - eng->ctl->exports),
+				    .tag = x->tag };
+	ke.place = g->place + 1;
+	cn->state = CONN_WAITS;
+	r = ctl_keep(eng, &g->dep, x->rec->key, KEEP_EXPORT, &ke, sizeof(ke), &x->fd, 1, 0);
+	if (r)
+		kept(eng, &g->dep, r, -1);
+	return 0;
+}
+
+/* Return: as export_grant(). */
+static int export_pair(struct engine *eng, uint32_t idx, const struct sd_ctl_slot *req)
+{
+	int sv[2], r;
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv))
+		return -errno;
+	r = export_grant(eng, idx, req, sv);
+	if (r) {
+		close(sv[0]);
+		close(sv[1]);
+	}
 	return r;
+}
+
+/* A TRANSIT of this socket is over. Return: 0 or -ENOENT. */
+static int export_arrived(struct engine *eng, uint16_t seg, const struct sd_ctl_slot *req)
+{
+	for (uint32_t i = 0; i < CTL_EXPORTS; i++) {
+		struct export *x = &eng->ctl->exports[i];
+
+		if (!x->rec || !x->rec->transit || x->rec->seg != seg ||
+		    x->rec->slot != req->slot || x->rec->gen != req->gen)
+			continue;
+		export_end(eng, x);
+		return 0;
+	}
+	return -ENOENT;
 }
 
 void session_export(struct engine *eng, uint32_t idx, const struct sd_ctl_slot *req)
 {
-	struct sd_ctl_slot none = { .h = { CTL_EXPORT_R, sizeof(none) } };
+	struct sd_ctl_slot rep = { .h = { CTL_EXPORT_R, sizeof(rep) } };
+	const struct session *s = eng->ctl->conn[idx].ses;
+	int r;
 
-	if (!eng->ctl->conn[idx].ses)
+	if (!s) {
 		conn_refuse(eng, idx, -EPROTO, "not attached");
-	else if (export_grant(eng, idx, req))
-		reply(eng, idx, &none, -1);
+		return;
+	}
+	if (req->flags & SD_EXPORT_TRANSIT) {
+		app_catch_up(&eng->w[0]->st, s->proc);	/* it may be new */
+		r = export_new(eng, s->seg, req, -1, 0, NULL);
+	} else if (req->flags & SD_EXPORT_ARRIVED) {
+		r = export_arrived(eng, s->seg, req);
+	} else {
+		r = export_pair(eng, idx, req);
+		if (!r)
+			return;
+	}
+	if (!r) {
+		rep.slot = req->slot;
+		rep.gen = req->gen;
+	}
+	reply(eng, idx, &rep, -1);
 }
 
 void session_import(struct engine *eng, uint32_t idx, int fd)
@@ -266,7 +316,7 @@ void session_import(struct engine *eng, uint32_t idx, int fd)
 	for (uint32_t i = 0; ino && i < CTL_EXPORTS; i++) {
 		const struct export_rec *x = eng->ctl->exports[i].rec;
 
-		if (!x || x->ino != ino || x->seg != s->seg || x->carries)
+		if (!x || x->transit || x->ino != ino || x->seg != s->seg || x->carries)
 			continue;
 		rep.slot = x->slot;
 		rep.gen = x->gen;
@@ -290,12 +340,26 @@ static bool held_by_none(struct engine *eng, const struct export *x)
 	return p && ld_rlx(&p->refs) <= refs;
 }
 
+static bool look_transit(struct engine *eng, struct export *x)
+{
+	if (eng->w[0]->st.now_us >= x->rec->until_us) {
+		export_end(eng, x);
+		return true;
+	}
+	x->next_us = x->rec->until_us;
+	if (x->next_us < eng->ctl->export_due_us)
+		eng->ctl->export_due_us = x->next_us;
+	return false;
+}
+
 /* Return: whether something came of it. */
 static bool look(struct engine *eng, struct export *x)
 {
 	uint64_t now = eng->w[0]->st.now_us;
 	bool moved = false;
 
+	if (x->rec->transit)
+		return look_transit(eng, x);
 	if (!x->rec->carries && held_by_none(eng, x)) {
 		if (!x->alone_us)
 			x->alone_us = now;
@@ -372,7 +436,7 @@ bool export_adopt(struct engine *eng, const struct kept *k)
 	rec = arena_at(&eng->arena, AR_EXPORT, ke.place);
 	if (!rec || !rec->live || rec->key != k->m.key || k->cnt != 1 ||
 	    eng->ctl->exports[ke.place - 1].rec || !stack_seg(&eng->w[0]->st, rec->seg) ||
-	    !exportable(eng, rec->seg, rec->slot, rec->gen))
+	    !exportable(eng, rec->seg, rec->slot, rec->gen, false))
 		return false;
 	pump_adopt(eng, rec);
 	x = &eng->ctl->exports[ke.place - 1];
@@ -389,11 +453,17 @@ void export_adopt_rest(struct engine *eng)
 
 	arena_iter_init(&it, &eng->arena, AR_EXPORT, 1, CTL_EXPORTS + 1);
 	while ((rec = arena_iter_next(&it, &i))) {
-		if (!rec->live || eng->ctl->exports[i - 1].rec)
-			continue;
-		st_rel(&rec->live, 0);
-		if (stack_seg(&eng->w[0]->st, rec->seg) &&
-		    exportable(eng, rec->seg, rec->slot, rec->gen))
-			shm_slot_put(&eng->segs[rec->seg], rec->slot);
+		struct export *x = &eng->ctl->exports[i - 1];
+		bool good = rec->live && !x->rec && stack_seg(&eng->w[0]->st, rec->seg) &&
+			    exportable(eng, rec->seg, rec->slot, rec->gen, rec->transit);
+
+		if (good && rec->transit) {
+			*x = (struct export){ .rec = rec, .fd = -1 };
+			export_count(eng, x);
+		} else if (!x->rec) {
+			st_rel(&rec->live, 0);
+			if (good)
+				shm_slot_put(&eng->segs[rec->seg], rec->slot);
+		}
 	}
 }

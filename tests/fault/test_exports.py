@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Sockets held as fds by programs without the shim, while the engine is killed: each byte arrives once."""
+"""Sockets that leave their process as fds: held without the shim while the engine is killed, each byte
+arrives once; taken by another process of the family, the same socket."""
 import os
 import random
 import socket
@@ -83,11 +84,11 @@ def holders(d, how):
 
 @stk.test({"workers": 1, "how": "passed"}, {"workers": 2, "how": "passed"}, {"workers": 2, "how": "image"})
 def holders_go_on(workers, how):
-    """Ten kills in the middle of the holders' transfers, both ways; then new ones, and the end."""
+    """Six kills in the middle of the holders' transfers, both ways; then new ones, and the end."""
     with stackd(workers=workers) as d:
         p = holders(d, how)
         peers = [Peer(i) for i in range(3)]
-        for i in range(10):
+        for _ in range(6):
             before = [x.got for x in peers]
             kill_engine(d)
             stk.wait_for("all peers go on", lambda: all(
@@ -133,6 +134,52 @@ def kill_holder(d, kid):
     with open(f"/proc/{d.proc.pid}/task/{d.proc.pid}/children") as f:
         os.kill(int(f.read().split()[0]), 9)
     os.kill(kid, 9)
+
+
+def ask(addr, kind):
+    kind = socket.SOCK_DGRAM if kind.endswith("udp") else socket.SOCK_STREAM
+    with socket.socket(socket.AF_INET, kind) as c:
+        c.settimeout(stk.HANG)
+        c.connect((addr, 7004))
+        c.sendall(b"ping")
+        return c.recv(100)
+
+
+def handed(d, kind, on_stack, kill):
+    """Return: what the program said, what its peers got."""
+    args = [sys.executable, os.path.join(HERE, "progs", "handing.py"),
+            stk.STACK if on_stack else "127.0.0.1", "7004", kind]
+    p = (d.stackrun if on_stack else d.start)(args, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    stk.check(p.stdout.readline() == b"listening\n", f"the program did not start\n{d.logs()}")
+    if kill:
+        kill_engine(d)
+    p.stdin.write(b"go\n")
+    p.stdin.flush()
+    said = [p.stdout.readline()]
+    stk.check(p.stdout.readline() == b"ready\n", "the child is not ready")
+    anywhere = kind in ("listener", "udp", "peek", "twice")
+    for addr in ((stk.STACK, stk.STACK, "127.0.0.1" if anywhere else stk.STACK) if on_stack else
+                 ["127.0.0.1"] * 3):
+        said.append(ask(addr, kind))
+    said += p.stdout.readlines()
+    d.stop(p)
+    return said
+
+
+KINDS = ("listener", "udp", "their_listener", "their_udp", "fresh", "fresh_udp", "peek", "twice")
+
+
+@stk.test({"workers": 1, "kill": False}, {"workers": 2, "kill": True})
+def handing(workers, kill):
+    """Listeners and UDP sockets given to a child: the same socket, to stackd's peers and the kernel's."""
+    with (stackd if kill else stk.stackd)(workers=workers) as d:
+        for kind in ("listener", "udp", "fresh") if kill else KINDS:
+            want = handed(d, kind, False, False)
+            with stk.through_stackd(d, 100):
+                got = handed(d, kind, True, kill)
+            stk.check(got == want, f"{kind}: on stackd: {got}\non the kernel: {want}")
+        stk.check(b"over\n" in want, f"said {want}")
+        d.wait_clean()
 
 
 if __name__ == "__main__":
