@@ -28,7 +28,8 @@ static const char help_text[] =
 "       stackctl [--run-dir DIR] nic claim|release PCI | reset\n"
 "       stackctl [--run-dir DIR] nic rss DEV tcp4|udp4|... sdfn | key HEX | indir QUEUE,...\n"
 "Topics: sockets fds device nic queues rss coalesce\n"
-"        netdev snmp softnet neigh route programs users workers drops\n";
+"        netdev snmp softnet neigh route programs users workers drops\n"
+"        quarantine\n";
 
 /* As sysctl(8) does. */
 static void print_settings(const json_t *top)

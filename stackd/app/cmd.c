@@ -16,6 +16,7 @@
  * Threads: owning worker only
  */
 #include "stackd/app/app_int.h"
+#include "stackd/core/quarantine.h"
 
 #define PEND_ALL	(SD_PEND_TX | SD_PEND_RX | SD_PEND_OPT)
 
@@ -57,6 +58,14 @@ static int slot_attach(struct stack *st, const struct sock_cmd *c)
 	sock_slot_count(st, c->id.seg, 1);
 	st_rel(&e->gen, c->id.gen);	/* pairs with ld_acq in programs and sock_slot_e() */
 	return 0;
+}
+
+static int attach(struct stack *st, const struct sock_cmd *c)
+{
+	int err = quar_cmd(st, c->id, SD_OP_ATTACH) ? -EIO : slot_attach(st, c);
+
+	quar_cmd_done(st);
+	return err;
 }
 
 /* ---- dispatch ---- */
@@ -142,6 +151,13 @@ static uint16_t slot_owner(struct sd_slot_e *e, uint32_t *ret_obj)
 	return worker;
 }
 
+/* It has crashed the engine twice. Who waits is told, and who does not, too. */
+static void refuse(struct stack *st, const struct sock_cmd *c)
+{
+	sock_set_err(st, c->id, EIO, SD_EV_IN | SD_EV_OUT);
+	answer(st, c, -EIO);
+}
+
 void app_dispatch(struct stack *st, const struct sock_cmd *c)
 {
 	struct sd_slot_e *e = sock_slot_e(st, c->id);
@@ -162,10 +178,15 @@ void app_dispatch(struct stack *st, const struct sock_cmd *c)
 		answer(st, c, -EIO);
 		return;
 	}
-	if (worker == st->worker)
-		call(st, ops, c, e, obj);
-	else
+	if (worker != st->worker) {
 		sock_forward(st, worker, c);
+		return;
+	}
+	if (quar_cmd(st, c->id, c->op))
+		refuse(st, c);
+	else
+		call(st, ops, c, e, obj);
+	quar_cmd_done(st);
 }
 
 void app_close_slot(struct stack *st, struct sock_id id)
@@ -256,7 +277,7 @@ static void command(struct stack *st, uint16_t seg, uint32_t proc, const struct 
 	else if (st->worker != 0)
 		sock_forward(st, 0, &c);
 	else
-		err = slot_attach(st, &c);
+		err = attach(st, &c);
 	if (err == -EPROTO)
 		session_bad(st, seg, proc);
 	if (err || c.op == SD_OP_ATTACH)
@@ -269,7 +290,7 @@ void app_on_cmd(struct stack *st, const struct stack_msg *msg)
 
 	memcpy(&c, msg->data, sizeof(c));
 	if (c.op == SD_OP_ATTACH)
-		answer(st, &c, slot_attach(st, &c));
+		answer(st, &c, attach(st, &c));
 	else
 		app_dispatch(st, &c);
 }

@@ -9,8 +9,9 @@
 #ifndef CORE_ARENA_H
 #define CORE_ARENA_H
 
-#include <stdint.h>
+#include <assert.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #define ARENA_MAGIC	0x314e455241545344ull	/* "DSTAREN1" */
 
@@ -30,6 +31,7 @@ enum arena_region {
 	AR_ENGINE,			/* struct engine_rec (engine/): one, index 1 */
 	AR_SYSCTL,			/* struct sysctl (core/sysctl.h): one, index 1 */
 	AR_EXPORT,			/* struct export_rec (ctl/): sockets held as fds */
+	AR_QUAR,			/* struct quarantine (core/quarantine.h): one, index 1 */
 	AR_MAX
 };
 
@@ -45,15 +47,26 @@ struct arena_hdr {
 	struct { uint64_t off; uint32_t elem_size, cnt; } reg[AR_MAX];
 };
 
-/* What a worker is about to touch, written before touching it; at most one object needs repair. */
+#define INTENT_HEAD	64u		/* bytes of a packet that are kept */
+
+/* What a worker is about to touch, written before touching it; at most one object needs repair.
+ * What is in hand together: a connection and the packet or command that it is in hand for. */
 struct arena_intent {
 	uint32_t kind;			/* enum obj_kind, 0 = nothing */
 	uint32_t idx;
-	uint64_t pkt_hash;		/* identifies the packet, for quarantine */
-	uint64_t count;			/* crashes in a row that named last_kind, last_idx */
-	uint32_t last_kind, last_idx;	/* what the crash before named */
-	uint8_t pad[32];
+	uint16_t cmd_seg, cmd_op;	/* command; cmd_op 0 = none */
+	uint32_t cmd_slot, cmd_gen;
+	uint32_t pkt_len;		/* of the frame, 0 = no packet */
+	uint16_t pkt_type, head_len;	/* EtherType; how much of head[] is the packet's */
+	uint32_t guilty;		/* written as it dies: this worker crashed */
+	uint64_t ctl_key;		/* control connection whose request it is, 0 = none */
+	uint64_t last_name;		/* what the crash before named (core/quarantine.h) */
+	uint32_t last_what;
+	uint32_t count;			/* crashes in a row that named it */
+	uint8_t pad[8];
+	uint8_t head[INTENT_HEAD];	/* the packet, from behind its Ethernet header */
 };
+static_assert(offsetof(struct arena_intent, head) == 64, "a packet is one line to write");
 
 struct arena {
 	uint8_t *base;

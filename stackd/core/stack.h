@@ -139,6 +139,7 @@ struct udp_state;
 struct app_state;
 struct nic;
 struct nic_claims;
+struct quarantine;
 
 struct stack {
 	uint16_t worker, workers;
@@ -150,7 +151,9 @@ struct stack {
 	struct arena *arena;
 	struct counters *cnt;		/* this worker's, in the arena */
 	struct sysctl *sys;		/* in the arena, of all workers; writer: worker 0 */
-	struct arena_intent *intent;
+	struct arena_intent *intent;	/* in the arena; of its own in tests, never NULL */
+	const struct pkt *in_hand;	/* the packet that intent names, NULL = none */
+	struct quarantine *quar;	/* in the arena, of all workers; NULL = there is none */
 	struct shm_seg *segs;		/* [STACK_MAX_SEGS]; id 0 = not attached; one for all */
 	struct shm_epool *epools;	/* [STACK_MAX_SEGS], this worker's */
 	const struct stack_up *up;

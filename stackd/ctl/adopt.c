@@ -15,6 +15,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "stackd/core/quarantine.h"
+
 static void drop(struct engine *eng, struct kept *k)
 {
 	sup_close_fds(k->fds, k->cnt);
@@ -133,7 +135,7 @@ static uint32_t conn_adopt(struct engine *eng, struct kept *k)
 	struct sup_cred cred;
 	uint32_t idx;
 
-	if (k->cnt != 1) {
+	if (k->cnt != 1 || quar_find(eng->w[0]->st.quar, QUAR_REQUEST, k->m.key)) {
 		drop(eng, k);
 		return 0;
 	}

@@ -229,6 +229,17 @@ static void on_message(struct engine *eng, uint32_t idx, const void *msg, uint32
 	}
 }
 
+/* Named while it is in hand: one that crashes the engine is repeated to the next (CTL_AGAIN). */
+static void request(struct engine *eng, uint32_t idx, const void *msg, uint32_t len, int fd,
+		    uint32_t pid)
+{
+	struct arena_intent *in = eng->w[0]->st.intent;
+
+	in->ctl_key = eng->ctl->conn[idx].key;
+	on_message(eng, idx, msg, len, fd, pid);
+	in->ctl_key = 0;
+}
+
 void ctl_conn_ready(struct engine *eng, uint32_t arg, uint32_t revents)
 {
 	uint32_t idx = CTL_PLACE(arg);
@@ -265,7 +276,7 @@ void ctl_conn_ready(struct engine *eng, uint32_t arg, uint32_t revents)
 		else if (n <= 0)
 			conn_close(eng, idx);
 		else
-			on_message(eng, idx, &msg, (uint32_t)n, cnt ? fds[0] : -1, pid);
+			request(eng, idx, &msg, (uint32_t)n, cnt ? fds[0] : -1, pid);
 		if (n > 0)
 			sup_close_fds(fds, cnt);
 	}

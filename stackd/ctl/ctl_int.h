@@ -302,6 +302,7 @@ void show_softnet(struct worker *w, json_t *list);
 void show_route(struct worker *w, json_t *list);
 json_t *show_snmp(struct engine *eng, json_t *list);
 json_t *show_drops(struct engine *eng, json_t *list);
+json_t *show_quarantine(struct engine *eng, json_t *list);
 /* ---- nic.c: the whole device ---- */
 void show_device_part(struct worker *w, json_t *list);
 json_t *show_device(struct engine *eng, json_t *list);

@@ -23,6 +23,7 @@ static const struct show_topic topics[] = {
 	{ .name = "softnet", .part = show_softnet },
 	{ .name = "snmp", .finish = show_snmp },
 	{ .name = "drops", .finish = show_drops },
+	{ .name = "quarantine", .finish = show_quarantine },
 	{ .name = "device", .part = show_device_part, .finish = show_device },
 	{ .name = "nic", .part = show_device_part, .finish = show_device },
 	{ .name = "queues", .part = show_device_part },

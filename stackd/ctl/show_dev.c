@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* ctl/show_dev.c - show netdev, workers, neigh, route, softnet, snmp, drops
+/* ctl/show_dev.c - show netdev, workers, neigh, route, softnet, snmp, drops, quarantine
  * Threads: the part functions on their worker's thread; the rest on worker 0's, from counters,
  * which have one writer each and are only added up here
  */
@@ -7,6 +7,9 @@
 
 #include <arpa/inet.h>
 #include <stdio.h>
+
+#include "stackd/core/clock.h"
+#include "stackd/core/quarantine.h"
 
 static json_int_t snmp(const struct worker *w, enum snmp_id id)
 {
@@ -166,6 +169,32 @@ json_t *show_drops(struct engine *eng, json_t *list)
 			json_array_append_new(list, json_pack("{ss sI ss}",
 				"reason", drop_name[why], "count", (json_int_t)n,
 				"text", drop_text[why]));
+	}
+	return list;
+}
+
+/* What crashed the engine twice. Times in seconds from now. */
+json_t *show_quarantine(struct engine *eng, json_t *list)
+{
+	static const char *const what[] = {
+		[QUAR_PACKET] = "packet", [QUAR_COMMAND] = "command", [QUAR_REQUEST] = "request",
+		[QUAR_CONN] = "connection",
+	};
+	const struct quarantine *q = eng->w[0]->st.quar;
+	uint64_t now = clock_mono_us();
+
+	for (unsigned i = 0; i < QUAR_MAX; i++) {
+		const struct quar_ent *e = &q->e[i];
+		uint64_t left = e->until_us > now ? e->until_us - now : 0;
+
+		if (e->what == QUAR_NONE)
+			continue;
+		json_array_append_new(list, json_pack("{ss ss sI sI sI sI}",
+			"what", what[e->what], "which", e->text,
+			"crashes", (json_int_t)e->crashes,
+			"dropped", (json_int_t)ld_rlx(&e->dropped),
+			"since", (json_int_t)((now - e->since_us) / 1000000),
+			"left", (json_int_t)(left / 1000000)));
 	}
 	return list;
 }

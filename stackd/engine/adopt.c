@@ -3,9 +3,8 @@
  * The supervisor hands over what was deposited: arena, segments, fds of programs, control
  * connections. Arena and segments say what there is; tables, pools, lists and timers are made from
  * them, room by room, each after the ones whose objects it checks against (DESIGN.md, "Adoption").
- * An object that a worker named in its intent record when the engine crashed twice in a row is
- * reset. An engine that somebody killed did not crash: what it was doing says nothing. Threads:
- * worker 0's, before any worker runs
+ * What was in hand at two crashes in a row is put away (quarantine.c).
+ * Threads: worker 0's, before any worker runs
  */
 #include "stackd/engine/engine_int.h"
 
@@ -17,6 +16,8 @@
 
 #include "stackd/core/clock.h"
 #include "stackd/ctl/ctl.h"
+
+#define UNREADY_MAX 4u		/* engines that die before they are ready, until all is given up */
 
 /* The engine-written half once more, to be handed out: as in the supervisor, while this process
  * may. */
@@ -83,6 +84,11 @@ bool adopt_arena(struct engine *eng)
 
 		if (k->m.kind != KEEP_ARENA || k->cnt != 1)
 			continue;
+		if (eng->unready >= UNREADY_MAX) {
+			engine_log("%u engines in a row died of what an earlier one left: it is "
+				   "given up, its programs are hung up", eng->unready);
+			break;
+		}
 		r = arena_map(k->fds[0], abi_id, &eng->arena);
 		if (!r && eng->arena.hdr->workers == eng->workers) {
 			eng->adopts = true;
@@ -96,33 +102,6 @@ bool adopt_arena(struct engine *eng)
 	}
 	let_all_go(eng);
 	return false;
-}
-
-/* ---- quarantine ---- */
-
-/* Has this worker's object been named by two crashes in a row? */
-static bool named_twice(struct arena_intent *in, bool crashed)
-{
-	bool same = in->kind == in->last_kind && in->idx == in->last_idx;
-
-	if (!crashed)
-		return false;
-	in->count = in->kind ? same ? in->count + 1 : 1 : 0;
-	in->last_kind = in->kind;
-	in->last_idx = in->idx;
-	return in->count >= 2;
-}
-
-static void quarantine(struct engine *eng, struct stack *st)
-{
-	struct arena_intent *in = st->intent;
-
-	if (named_twice(in, eng->crashed) && in->kind == OBJ_TCB) {
-		engine_log("connection %u was in hand at two crashes: it is reset", in->idx);
-		tcp_adopt_quarantine(st, in->idx);
-		in->count = 0;
-	}
-	in->kind = OBJ_NONE;
 }
 
 /* ---- all of it ---- */
@@ -146,9 +125,9 @@ int adopt_all(struct engine *eng)
 		app_adopt_procs(st[w]);
 		tcp_adopt(st[w], st[0]);
 		udp_adopt(st[w], st[0]);
-		quarantine(eng, st[w]);
 	}
 	ctl_adopt_exports(eng);
+	quarantine_judge(eng);
 	for (uint16_t seg = 1; !r && seg < STACK_MAX_SEGS; seg++)
 		if (stack_seg(st[0], seg))
 			r = app_adopt_slots(st, n, seg);

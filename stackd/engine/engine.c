@@ -40,6 +40,7 @@ static int take_conf(struct engine *eng, const struct sup_conf *c, const int *fd
 	eng->epoch = c->epoch;
 	eng->crashed = c->crashed;
 	eng->crashes = c->crashes;
+	eng->unready = c->unready;
 	eng->port_start = (uint16_t)c->port_start;
 	eng->workers = c->conf.workers;
 	eng->info_ro_fd = fds[1];

@@ -100,6 +100,7 @@ struct engine {
 	bool adopts;			/* arena and segments are an earlier engine's */
 	bool crashed;			/* and it died of itself, not by SIGKILL */
 	uint32_t crashes;		/* engines that did, of this daemon */
+	uint32_t unready;		/* the last so many before they were ready */
 	uint16_t port_start;		/* net.ipv4.ip_unprivileged_port_start */
 
 	struct shm_seg segs[STACK_MAX_SEGS];

@@ -30,6 +30,13 @@ bool adopt_arena(struct engine *eng);
  * none runs. Return: 0 or -errno. */
 int adopt_all(struct engine *eng);
 
+/* ---- quarantine.c ---- */
+/* From here on a crash of the calling thread is told by @st's intent record. */
+int quarantine_watch(struct stack *st);
+/* What was in hand when the engine before crashed: forgiven once, put away the second time. Its
+ * connections are adopted, nothing else has been done with what it left. */
+void quarantine_judge(struct engine *eng);
+
 /* ---- worker.c ---- */
 /* A worker's memory and rooms; its own thread, pinned. Return: 0 or -errno. */
 int worker_init(struct worker *w);

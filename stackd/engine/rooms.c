@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <unistd.h>
 
+#include "stackd/core/quarantine.h"
 #include "stackd/ctl/ctl.h"
 
 #define TCBS		(1u << 21)
@@ -35,6 +36,7 @@ int rooms_arena(struct engine *eng, uint64_t id)
 		[AR_ENGINE] = { sizeof(struct engine_rec), 2 },
 		[AR_SYSCTL] = { sizeof(struct sysctl), 2 },
 		[AR_EXPORT] = { export_rec_size(), CTL_EXPORTS + 1 },
+		[AR_QUAR] = { sizeof(struct quarantine), 2 },
 	};
 
 	return arena_create(eng->workers, defs, id, &eng->arena);

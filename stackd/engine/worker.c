@@ -132,7 +132,8 @@ static int fill_stack(struct worker *w)
 	st->arena = &eng->arena;
 	st->cnt = arena_at(&eng->arena, AR_COUNTERS, st->worker + 1u);
 	st->intent = arena_at(&eng->arena, AR_INTENT, st->worker + 1u);
-	ASSERT(st->cnt && st->intent);
+	st->quar = arena_at(&eng->arena, AR_QUAR, 1);
+	ASSERT(st->cnt && st->intent && st->quar);
 	st->segs = eng->segs;
 	st->up = &worker_up;
 	st->up_arg = w;
@@ -145,6 +146,8 @@ int worker_init(struct worker *w)
 
 	pin(w);
 	r = fill_stack(w);
+	if (!r)
+		r = quarantine_watch(&w->st);
 	if (!r)
 		r = make_pool(w);
 	if (!r)

@@ -8,14 +8,25 @@
 #include <errno.h>
 #include <sys/mman.h>
 
+#include "stackd/core/quarantine.h"
 #include "stackd/core/rng.h"
 #include "stackd/ip/ip_int.h"
 
 #define MTU_DEFAULT 1500u
 
+/* What does not come from link/ is named here (core/quarantine.h). */
+static void rx_named(struct stack *st, struct pkt *p, uint32_t flags)
+{
+	if (quar_pkt(st, p, p->data, QUAR_IP4))
+		stack_drop(st, p, DROP_QUARANTINE);
+	else
+		ip4_rx_flags(st, p, flags);
+	quar_pkt_done(st);
+}
+
 static void on_pkt(struct stack *st, const struct stack_msg *msg)
 {
-	ip4_rx_flags(st, msg->ptr, msg->u32[0]);
+	rx_named(st, msg->ptr, msg->u32[0]);
 }
 
 int ip_init(struct stack *st)
@@ -141,7 +152,7 @@ unsigned ip_poll_local(struct stack *st)
 		struct pkt *next = p->next;
 
 		p->next = NULL;
-		ip4_rx_flags(st, p, IP_MSG_LOCAL);
+		rx_named(st, p, IP_MSG_LOCAL);
 		p = next;
 		cnt++;
 	}

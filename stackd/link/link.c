@@ -14,6 +14,7 @@
 #include <stdlib.h>
 
 #include "stackd/link/link_int.h"
+#include "stackd/core/quarantine.h"
 #include "stackd/nic/gso.h"
 
 /* ---- receive ----------------------------------------------------------------------------- */
@@ -37,12 +38,16 @@ uint16_t link_owner(struct stack *st, const struct pkt *p)
 			  st->workers);
 }
 
+/* A packet that was merged, held back or sent by another worker is not named yet. */
 static void ip_up(struct stack *st, struct pkt *p)
 {
-	if (st->link->up.ip4_rx)
+	if (st->in_hand != p && quar_pkt(st, p, p->data, ETH_P_IP4))
+		stack_drop(st, p, DROP_QUARANTINE);
+	else if (st->link->up.ip4_rx)
 		st->link->up.ip4_rx(st, p);
 	else
 		stack_drop(st, p, DROP_ETH_PROTO);
+	quar_pkt_done(st);
 }
 
 void link_deliver(struct stack *st, struct pkt *p)
@@ -156,10 +161,13 @@ static void rx_gso_udp(struct stack *st, struct pkt *p, bool gro)
 
 static void rx_one(struct stack *st, struct pkt *p, bool gro)
 {
-	if (p->gso_type == PKT_GSO_UDP)
+	if (p->len >= ETH_HLEN && quar_pkt(st, p, p->data + ETH_HLEN, get16(p->data + 12)))
+		stack_drop(st, p, DROP_QUARANTINE);
+	else if (p->gso_type == PKT_GSO_UDP)
 		rx_gso_udp(st, p, gro);
 	else
 		eth_rx(st, p, gro);
+	quar_pkt_done(st);
 }
 
 void link_rx(struct stack *st, struct pkt *p)

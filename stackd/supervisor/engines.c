@@ -37,7 +37,7 @@ static int hand_over(struct supervisor *s)
 {
 	struct sup_conf c = { .h = { .type = SUP_CONF }, .conf = *s->conf, .epoch = s->epoch,
 			      .crashed = s->crashed, .crashes = s->crashes,
-			      .port_start = judge_port_start() };
+			      .port_start = judge_port_start(), .unready = s->unready };
 	struct sup_dev_msg dev = { .h = { .type = SUP_DEV }, .grant = s->dev.grant };
 	struct sup_msg go = { .type = SUP_GO };
 	int info[2] = { s->info_fd, s->info_ro_fd };

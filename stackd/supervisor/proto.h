@@ -95,6 +95,7 @@ struct sup_conf {
 	uint32_t crashed;		/* the one before died of itself: not by SIGKILL */
 	uint32_t crashes;		/* how many did since the daemon was started */
 	uint32_t port_start;		/* net.ipv4.ip_unprivileged_port_start */
+	uint32_t unready;		/* in a row died before they were ready */
 };
 
 struct sup_dev_msg {

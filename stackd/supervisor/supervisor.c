@@ -134,6 +134,7 @@ static void engine_gone(struct supervisor *s, int status)
 		return;
 	s->crashed = !killed;
 	s->crashes += s->crashed;
+	s->unready = s->ready || killed ? 0 : s->unready + 1;
 	if (WIFSIGNALED(status))
 		sup_log("engine died: signal %d (%s)", WTERMSIG(status),
 			strsignal(WTERMSIG(status)));

@@ -46,6 +46,7 @@ struct supervisor {
 	uint32_t failures;		/* starts that did not last */
 	bool crashed;			/* the last engine died of itself */
 	uint32_t crashes;		/* engines that did */
+	uint32_t unready;		/* of these, in a row, before they were ready */
 };
 
 /* ---- rundir.c: run directory, lock, control socket. Each tells its own error. ---- */

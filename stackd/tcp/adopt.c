@@ -29,6 +29,15 @@ bool tcp_tcb_orphan(struct stack *st, uint32_t idx)
 	return tcb && tcb->flags & TF_ORPHAN;
 }
 
+bool tcp_tcb_tuple(struct stack *st, uint32_t idx, struct sock_tuple *ret)
+{
+	const struct tcb *tcb = tcb_at(st, idx);
+
+	if (tcb)
+		*ret = tcb->t;
+	return tcb;
+}
+
 void tcp_adopt_quarantine(struct stack *st, uint32_t idx)
 {
 	struct tcb *tcb = tcb_at(st, idx);

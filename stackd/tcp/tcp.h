@@ -48,6 +48,8 @@ void tcp_adopt_finish(struct stack *st);
 /* The connection that the slot names, which is not trusted any more: reset it in
  * tcp_adopt_finish(). */
 void tcp_adopt_quarantine(struct stack *st, uint32_t tcb);
+/* Its tuple. Return: false when there is no such TCB. */
+bool tcp_tcb_tuple(struct stack *st, uint32_t tcb, struct sock_tuple *ret);
 /* Is the TCB in service and this slot's? Orphan: its program has closed it. */
 bool tcp_tcb_is(struct stack *st, uint32_t tcb, struct sock_id id);
 bool tcp_tcb_orphan(struct stack *st, uint32_t tcb);

@@ -73,10 +73,10 @@ def tcb_of(d, port):
     raise stk.Failed(f"no connection from port {port}")
 
 
-def in_hand(a, kind, idx):
-    """Worker 0 had this object in hand."""
+def in_hand(a, kind, idx, worker=0):
+    """This worker had this object in hand."""
     off, size = struct.unpack_from("=QI", a, ARENA_REG_OFF)
-    struct.pack_into("=II", a, off + size, kind, idx)
+    struct.pack_into("=II", a, off + (worker + 1) * size, kind, idx)
 
 
 ECHO = f"""
@@ -128,12 +128,38 @@ def crashed_twice():
         left = [answers(c, b"three") for c in conns]
         stk.check(left == [False, True], f"connections that live: {left}\n{d.logs()}")
         stk.check("in hand at two crashes" in d.logs(), d.logs())
+        q = d.show("quarantine")["quarantine"]
+        want = f"{stk.STACK}:8000 - {stk.KERNEL}:{conns[0].getsockname()[1]}"
+        stk.check([(e["what"], e["which"]) for e in q] == [("connection", want)], str(q))
         crash(d, in_hand, 0, 0)
         stk.check(answers(conns[1], b"four"), "a crash that names nothing")
         with socket.create_connection((stk.STACK, 8000), stk.HANG) as c:
             stk.check(answers(c, b"new"), "new connections")
         for c in conns:
             c.close()
+        d.stop(p)
+        d.wait_clean()
+    finally:
+        d.close()
+
+
+@stk.test()
+def innocent_worker():
+    """Worker 0 crashes twice: what worker 1 has in hand meanwhile is not to blame."""
+    d = stk.Stackd(workers=2)
+    try:
+        p = echo(d)
+        with socket.create_connection((stk.STACK, 8000), stk.HANG) as c:
+            stk.check(answers(c, b"one"), "before")
+            with arena(d) as a:
+                off, size, cnt = struct.unpack_from("=QII", a, ARENA_REG_OFF + 16 * AR_TCB)
+                port = c.getsockname()[1]
+                idx = next(i for first in (1, cnt // 2) for i in range(first, first + 64)
+                           if struct.unpack_from("=HH", a, off + i * size + 32) == (8000, port))
+            for text in (b"two", b"three", b"four"):
+                crash(d, in_hand, OBJ_TCB, idx, 1)
+                stk.check(answers(c, text), "its connection was reset")
+            stk.check(not d.show("quarantine")["quarantine"], "somebody is to blame")
         d.stop(p)
         d.wait_clean()
     finally:

@@ -28,6 +28,7 @@
 static struct world {
 	struct stack st[WORKERS];
 	struct counters cnt[WORKERS];
+	struct arena_intent intent[WORKERS];
 	struct arena arena;
 	struct { uint16_t to; struct stack_msg msg; } q[MSGS];
 	unsigned head, tail;
@@ -310,6 +311,7 @@ static void start(uint64_t seed)
 					      .worker = (uint8_t)i };
 
 		*st = (struct stack){ .worker = i, .workers = WORKERS, .cnt = &w.cnt[i], .up = &up,
+				      .intent = &w.intent[i],
 				      .now_us = w.now_us, .arena = &w.arena };
 		rng_seed(st->rng_state, seed + i);
 		ASSERT(wheel_create(st->now_us, &st->wheel) == 0);

@@ -20,6 +20,7 @@
 static struct world {
 	struct stack st[WORKERS];
 	struct counters cnt[WORKERS];
+	struct arena_intent intent[WORKERS];
 	struct { uint16_t to; struct stack_msg msg; } q[MSGS];
 	unsigned q_cnt;
 	uint64_t rng[2];
@@ -76,6 +77,7 @@ static void start(uint64_t seed)
 					      .worker = (uint8_t)i };
 
 		*st = (struct stack){ .worker = i, .workers = WORKERS, .cnt = &w.cnt[i], .up = &up,
+				      .intent = &w.intent[i],
 				      .now_us = 1000000 };
 		rng_seed(st->rng_state, seed + i);
 		ASSERT(wheel_create(st->now_us, &st->wheel) == 0);

@@ -110,7 +110,7 @@ def veth_peer(pid, dev, queues=1):
 class Stackd:
     """A daemon on a device, and the programs around it."""
 
-    def __init__(self, workers=1, netdev="", args=(), wait=True, dev=None):
+    def __init__(self, workers=1, netdev="", args=(), wait=True, dev=None, binary=None):
         self.dir = tempfile.mkdtemp(prefix="stk-", dir="/tmp")
         os.chmod(self.dir, 0o755)
         self.run_dir = os.path.join(self.dir, "run")
@@ -122,7 +122,7 @@ class Stackd:
         spec = f"tap,name=stk0,addr={STACK}/24,peer={KERNEL}/24"
         if self.dev != "tap":
             spec = f"{self.dev.replace('shared', 'xdp')},if=eth1,addr={STACK}/24"
-        cmd = [os.path.join(BUILD, "stackd"), "--run-dir", self.run_dir, "--workers", str(workers),
+        cmd = [binary or os.path.join(BUILD, "stackd"), "--run-dir", self.run_dir, "--workers", str(workers),
                "--netdev", spec + ("," + netdev if netdev else ""), *args]
         if self.dev == "tap":
             self.cmd = cmd

@@ -21,6 +21,7 @@
 struct hx {
 	struct stack st[HX_WORKERS];
 	struct counters cnt[HX_WORKERS];
+	struct arena_intent intent[HX_WORKERS];
 	struct arena arena;
 	unsigned workers;
 	uint64_t now_us;
@@ -95,6 +96,7 @@ static inline struct hx *hx_init(unsigned workers)
 		st->now_us = h->now_us;
 		st->arena = &h->arena;
 		st->cnt = &h->cnt[w];
+		st->intent = &h->intent[w];
 		st->up = &up;
 		st->up_arg = h;
 		rng_seed(st->rng_state, 7 + w);

@@ -38,6 +38,7 @@ static void start(void)
 	sysctl_defaults(&sys);
 	w->st.sys = &sys;
 	w->st.cnt = calloc(1, sizeof(*w->st.cnt));
+	w->st.intent = calloc(1, sizeof(*w->st.intent));
 	cr_assert_eq(ring_open(w), 0);
 	cr_assert_eq(ring_start(w), 0);
 	cr_assert_eq(ctl_init(eng), 0);

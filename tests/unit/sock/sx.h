@@ -27,7 +27,6 @@ static struct sx {
 	struct hx *h;
 	struct shm_seg *segs;
 	struct shm_epool *epools[HX_WORKERS];
-	struct arena_intent intent[HX_WORKERS];
 	struct sx_reply reply;		/* the last one */
 	unsigned replies, events;
 	struct sx_event ev[SX_LOG];
@@ -108,7 +107,6 @@ static inline void sx_init_up(unsigned workers, const struct stack_up *up)
 		st->segs = sx.segs;
 		st->epools = sx.epools[w];
 		st->up = up;
-		st->intent = &sx.intent[w];
 		st->boot_secret[0] = 0x1234;
 		st->boot_secret[1] = 0x5678;
 		cr_assert_eq(link_init(st), 0);
