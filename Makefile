@@ -97,7 +97,7 @@ $(B)/tests/unit-$(1): $$(call obj,$$(wildcard tests/unit/$(1)/*.c)) \
 	$$(if $$(filter preload,$(1)),$$(call obj,$(wildcard preload/*.c))) \
 	$(B)/libstackcore.a
 	@mkdir -p $$(@D)
-	$(CC) $(LDSAN) -o $$@ $$^ -lcriterion $(ENGINE_LIBS)
+	$(CC) $(LDSAN) -o $$@ $$^ -lcriterion $(ENGINE_LIBS) -lm
 endef
 $(foreach r,$(UNIT_ROOMS),$(eval $(call unit_rule,$(r))))
 

@@ -57,6 +57,7 @@ struct pkt {
 	uint8_t big;			/* size class */
 	uint8_t bcast;			/* link-layer: 0 to us, 1 broadcast, 2 multicast */
 	uint8_t confirm;		/* sent: the peer has answered, its neighbour entry holds */
+	uint8_t asked;			/* first worker + 1 that did not know the connection */
 	uint32_t hash;			/* RSS hash, 0 = none */
 	uint64_t rx_us;			/* stack->now_us when it arrived */
 	struct pkt *merged;		/* packets whose bytes are in frag[] (GRO), linked by next:

@@ -140,6 +140,8 @@ struct app_state;
 struct nic;
 struct nic_claims;
 struct quarantine;
+struct nic_steer;
+struct sock_strays;
 
 struct stack {
 	uint16_t worker, workers;
@@ -163,6 +165,8 @@ struct stack {
 	struct pkt *stranded;		/* on their way home, ring was full (core/stack.c) */
 	struct nic *nic;		/* this worker's device (one per stack for now) */
 	struct nic_claims *claims;	/* the device is shared with the kernel: what is ours */
+	const struct nic_steer *steer;	/* the device's rules (nic/steer.h); NULL: our function */
+	struct sock_strays *strays;	/* of all workers (sock/strays.c); NULL: there are none */
 	struct link_state *link;
 	struct ip_state *ip;
 	struct sock_state *sock;

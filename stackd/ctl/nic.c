@@ -67,6 +67,8 @@ int nic_command(struct engine *eng, const struct sup_cred *who, const char *text
 		return -EPERM;
 	if (!strncmp(text, "rss ", 4)) {
 		r = rss_command(eng->dev, text + 4);
+		if (!r)
+			steering_changed(eng);
 		*ret_text = r ? NULL : strdup("{\"rss\":\"set\"}");
 		return r ? r : *ret_text ? 0 : -ENOMEM;
 	}

@@ -266,6 +266,8 @@ static int set_up(struct engine *eng)
 	if (r)
 		return fail("arena", r);
 	r = make_workers(eng);
+	if (!r)
+		r = steering_init(eng);
 	if (r)
 		return fail("workers", r);
 	fill_info(eng, spin, cpus);

@@ -21,6 +21,7 @@ struct engine;
 struct ctl_state;
 struct device_state;
 struct engine_start;
+struct steering;
 
 /* What a completion is about: the top byte of its user data. */
 enum ring_kind {
@@ -91,6 +92,8 @@ struct engine {
 	int info_ro_fd, chan;
 	struct nic_dev *dev;
 	struct device_state *dev_state;	/* device.c */
+	struct steering *steering;	/* steering.c */
+	struct sock_strays *strays;	/* all workers'; NULL: the device has no rules of its own */
 	struct nic_claims *claims;	/* the device is shared with the kernel */
 	int kport_fds[SD_MAX_WORKERS];	/* kernel port: dev->grant.kport_queues of them */
 	uint16_t client_ports[2];	/* then: lowest and highest of ours, 0 = any */
@@ -143,6 +146,10 @@ void xcall_init(struct worker *w);
 /* Worker 0, each loop: what did not fit into a ring goes out now. Return: calls still to be sent.
  * */
 unsigned xcall_retry(struct engine *eng);
+
+/* ---- steering.c ---- */
+/* Worker 0: the device's key, table or fields were changed. */
+void steering_changed(struct engine *eng);
 
 /* ---- log.c ---- */
 __attribute__((format(printf, 1, 2)))

@@ -69,6 +69,12 @@ uint64_t device_idle_us(struct engine *eng, uint64_t now_us);
 /* Its event fd became readable. */
 void device_event(struct engine *eng);
 
+/* ---- steering.c: which worker gets a flow, as the device says ---- */
+/* After device_take(). Return: 0 or -errno. */
+int steering_init(struct engine *eng);
+/* Each worker, its own thread, before its rooms. */
+void steering_worker(struct worker *w);
+
 /* ---- calib.c ---- */
 /* What it costs to wake a sleeping thread on this machine, and how long to spin therefore. */
 uint32_t calib_spin_ns(uint32_t workers);

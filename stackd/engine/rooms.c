@@ -62,6 +62,7 @@ int rooms_init(struct worker *w)
 	const struct nic_grant *g = &w->eng->dev->grant;
 	int r;
 
+	steering_worker(w);
 	r = device_worker(w);
 	if (!r && g->pinned)
 		r = sandbox_pinned();

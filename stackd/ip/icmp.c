@@ -195,16 +195,35 @@ static bool quoted_pkt(struct stack *st, const struct pkt *p, struct pkt *ret)
 	return true;
 }
 
-static void tell_transport(struct stack *st, const struct ip4_hdr *h, struct ip_err_info *e)
+static void quote(const struct ip4_hdr *h, struct ip_err_info *e)
 {
-	const struct ip_proto *proto = &st->ip->proto[h->proto];
-
 	e->src = sd_addr_v4(h->src);
 	e->dst = sd_addr_v4(h->dst);
 	e->proto = h->proto;
 	e->l4 = (const uint8_t *)h + ip4_ihl(h);
+}
+
+static void tell_transport(struct stack *st, const struct ip4_hdr *h, struct ip_err_info *e)
+{
+	const struct ip_proto *proto = &st->ip->proto[h->proto];
+
+	quote(h, e);
 	if (proto->err)
 		proto->err(st, e);
+}
+
+/* The worker that an error about @quoted is for. */
+static uint16_t err_owner(struct stack *st, struct pkt *p, const struct pkt *quoted)
+{
+	const struct ip4_hdr *h = (const struct ip4_hdr *)quoted->data;
+	const struct ip_proto *proto = &st->ip->proto[h->proto];
+	uint16_t to = p->asked ? st->worker : link_owner_back(st, quoted);
+	struct ip_err_info e = { 0 };
+
+	if (to != st->worker || !proto->elsewhere)
+		return to;
+	quote(h, &e);
+	return proto->elsewhere(st, &e, &p->asked, &to) ? to : st->worker;
 }
 
 static void rx_error(struct stack *st, struct pkt *p)
@@ -218,7 +237,7 @@ static void rx_error(struct stack *st, struct pkt *p)
 		stack_drop(st, p, DROP_ICMP_BAD);
 		return;
 	}
-	to = link_owner(st, &quoted);
+	to = err_owner(st, p, &quoted);
 	if (to != st->worker) {
 		ip4_rewind(p);
 		ip4_handoff(st, p, to, IP_MSG_AGAIN);

@@ -32,6 +32,10 @@ struct ip_proto {
 	/* Takes @p. */
 	void (*rx)(struct stack *st, struct pkt *p, const struct ip_rx_info *info);
 	void (*err)(struct stack *st, const struct ip_err_info *info);
+	/* Does only another worker know whom this is for? *@asked is the packet's. Return: true and
+	 * the worker to hand it on to. NULL: no. */
+	bool (*elsewhere)(struct stack *st, const struct ip_err_info *info, uint8_t *asked,
+			  uint16_t *ret_to);
 };
 
 /* After link_init(); takes the MTU from st->nic. Registers with link, the wheel and SMSG_PKT. */

@@ -16,12 +16,15 @@
 #include "stackd/link/link_int.h"
 #include "stackd/core/quarantine.h"
 #include "stackd/nic/gso.h"
+#include "stackd/nic/steer.h"
 
 /* ---- receive ----------------------------------------------------------------------------- */
 
-uint16_t link_owner(struct stack *st, const struct pkt *p)
+/* @back: of what comes in answer to @p. */
+static uint16_t owner_of(struct stack *st, const struct pkt *p, bool back)
 {
 	const uint8_t *ip = p->data, *l4;
+	uint16_t sport, dport;
 	struct sd_addr src, dst;
 	be32 a;
 
@@ -34,8 +37,20 @@ uint16_t link_owner(struct stack *st, const struct pkt *p)
 	src = sd_addr_v4(a);
 	memcpy(&a, ip + 16, 4);
 	dst = sd_addr_v4(a);
-	return (uint16_t)(nic_steer_hash(&src, (uint16_t)get16(l4), &dst, (uint16_t)get16(l4 + 2)) %
-			  st->workers);
+	sport = (uint16_t)get16(l4);
+	dport = (uint16_t)get16(l4 + 2);
+	return back ? nic_flow_worker(st, ip[9], &dst, dport, &src, sport) :
+		      nic_flow_worker(st, ip[9], &src, sport, &dst, dport);
+}
+
+uint16_t link_owner(struct stack *st, const struct pkt *p)
+{
+	return owner_of(st, p, false);
+}
+
+uint16_t link_owner_back(struct stack *st, const struct pkt *p)
+{
+	return owner_of(st, p, true);
 }
 
 /* A packet that was merged, held back or sent by another worker is not named yet. */

@@ -61,10 +61,12 @@ void link_rx(struct stack *st, struct pkt *p);
  * moved). Worker 0. */
 void link_announce(struct stack *st);
 
-/* The worker that must see an IPv4 packet (data at the IP header): nic_steer_hash() % workers for
- * TCP and UDP that is not a fragment; everything else stays here. link_poll() and link_rx() hand
+/* The worker that must see an IPv4 packet (data at the IP header): nic_flow_worker() for TCP and
+ * UDP that is not a fragment; everything else stays here. link_poll() and link_rx() hand
  * over by it; ip asks again after reassembly and for the packet inside an ICMP error. */
 uint16_t link_owner(struct stack *st, const struct pkt *p);
+/* The same of a packet that we have sent: who gets what is answered to it. */
+uint16_t link_owner_back(struct stack *st, const struct pkt *p);
 
 /* Send an IP packet (data at the IP header) to @next_hop on the link: resolves, queues while
  * unresolved, puts it on this loop's transmit vector. p->bcast == 1: to everybody on the link (a

@@ -285,7 +285,7 @@ int sock_connect(struct stack *st, const struct sock_cmd *c, uint32_t bound,
 	or_sc(&e->flags, SD_E_BOUND);
 	*ret_t = b.t;
 	*ret_bound = idx;
-	*ret_worker = port_worker(st, &b.t);
+	*ret_worker = port_worker(st, b.proto, &b.t);
 	return 0;
 }
 

@@ -6,6 +6,7 @@
  * entries a line, so no insert ever pays for a rebuild, and the address space for the largest table
  * is reserved at start: growth touches fresh pages and makes no system call. An entry keeps its
  * 32-bit hash, so a miss seldom touches an object and a split never does.
+ * The top bit of an entry's object marks strays (strays.c).
  * The hash is SipHash-1-3 under boot_secret: whoever picks addresses and ports cannot aim at one
  * line.
  * Holds:   E1 a line that has a successor is full, and no overflow line is empty
@@ -46,6 +47,10 @@ uint32_t etab_hash(struct stack *st, const struct sock_tuple *tp)
 	return (uint32_t)siphash13(st->boot_secret, tp, sizeof(*tp));
 }
 
+#define OBJ_OF(e)	((e).obj & ~ETAB_STRAY)
+static_assert(OBJ(OBJ_TCB, 0) < ETAB_STRAY && OBJ(OBJ_TW, 0) < ETAB_STRAY &&
+	      OBJ(OBJ_BOUND, 0) < ETAB_STRAY, "the bit is free");
+
 static uint32_t head_of(const struct etab *t, uint32_t hash)
 {
 	uint32_t h = hash & t->mask;
@@ -77,8 +82,8 @@ uint32_t etab_find(struct stack *st, const struct etab *t, const struct sock_tup
 	for (l = &t->lines[head_of(t, hash)]; l; l = next_line(t, l))
 		for (uint32_t i = 0; i < l->cnt; i++)
 			if (l->e[i].hash == hash &&
-			    !memcmp(obj_tuple(st, l->e[i].obj), tp, sizeof(*tp)))
-				return l->e[i].obj;
+			    !memcmp(obj_tuple(st, OBJ_OF(l->e[i])), tp, sizeof(*tp)))
+				return OBJ_OF(l->e[i]);
 	return 0;
 }
 
@@ -167,14 +172,14 @@ static void drop_last(struct etab *t, struct etab_line *prev, struct etab_line *
 	}
 }
 
-bool etab_remove(struct stack *st, struct etab *t, const struct sock_tuple *tp, uint32_t obj)
+uint32_t etab_remove(struct stack *st, struct etab *t, const struct sock_tuple *tp, uint32_t obj)
 {
-	uint32_t hash = etab_hash(st, tp), at = 0;
+	uint32_t hash = etab_hash(st, tp), at = 0, was;
 	struct etab_line *l, *hit = NULL, *prev = NULL;
 
 	for (l = &t->lines[head_of(t, hash)];; prev = l, l = &t->over[l->next]) {
 		for (uint32_t i = 0; i < l->cnt && !hit; i++) {
-			if (l->e[i].hash == hash && l->e[i].obj == obj) {
+			if (l->e[i].hash == hash && OBJ_OF(l->e[i]) == obj) {
 				hit = l;
 				at = i;
 			}
@@ -183,11 +188,29 @@ bool etab_remove(struct stack *st, struct etab *t, const struct sock_tuple *tp, 
 			break;
 	}
 	if (!hit)
-		return false;
+		return 0;
+	was = hit->e[at].obj;
 	hit->e[at] = l->e[l->cnt - 1];
 	drop_last(t, prev, l);
 	t->cnt--;
-	return true;
+	return was;
+}
+
+void etab_remark(struct stack *st, struct etab *t, uint32_t head)
+{
+	for (struct etab_line *l = &t->lines[head]; l; l = next_line(t, l)) {
+		for (uint32_t i = 0; i < l->cnt; i++) {
+			bool is = stray_is(st, obj_tuple(st, OBJ_OF(l->e[i])));
+
+			if (is == !!(l->e[i].obj & ETAB_STRAY))
+				continue;
+			l->e[i].obj ^= ETAB_STRAY;
+			if (is)
+				stray_add(st, l->e[i].hash);
+			else
+				stray_del(st);
+		}
+	}
 }
 
 uint32_t sock_elookup(struct stack *st, const struct sock_tuple *t)
@@ -197,8 +220,11 @@ uint32_t sock_elookup(struct stack *st, const struct sock_tuple *t)
 
 int sock_einsert(struct stack *st, const struct sock_tuple *t, uint32_t obj)
 {
-	int r = etab_insert(st, &st->sock->eh, t, obj);
+	bool stray = stray_is(st, t);
+	int r = etab_insert(st, &st->sock->eh, t, stray ? obj | ETAB_STRAY : obj);
 
+	if (!r && stray)
+		stray_add(st, etab_hash(st, t));
 	if (!r && st->claims)
 		claims_flow_add(st->claims, IPPROTO_TCP, &t->laddr, t->lport, &t->raddr, t->rport);
 	return r;
@@ -206,7 +232,11 @@ int sock_einsert(struct stack *st, const struct sock_tuple *t, uint32_t obj)
 
 void sock_eremove(struct stack *st, const struct sock_tuple *t, uint32_t obj)
 {
-	if (etab_remove(st, &st->sock->eh, t, obj) && st->claims)
+	uint32_t was = etab_remove(st, &st->sock->eh, t, obj);
+
+	if (was & ETAB_STRAY)
+		stray_del(st);
+	if (was && st->claims)
 		claims_flow_del(st->claims, IPPROTO_TCP, &t->laddr, t->lport, &t->raddr, t->rport);
 }
 

@@ -9,16 +9,23 @@
  * as Linux, which leaves the odd ones to bind(). A port is taken when the whole tuple is free and
  * no explicit bind() holds it. The first two rounds take only ports whose replies the device gives
  * to the wanted worker (one in `workers`); the last two take any: a connection on the wrong worker
- * works, only less well. Ports in use towards the destination are passed over 64 at a time
- * (dests.c), so the last free one costs little more than the first. bind(0): a random start, odd
- * ports first, and no sharing at all.
+ * works, only less well. Ports in use towards the destination (dests.c) and, where a card steers,
+ * those of other workers (dports.c) are passed over 64 at a time, so the last free one costs little
+ * more than the first. Where our own function steers, ports are tried; when TRIES in a row are
+ * other workers' the wanted one has next to none left. Now and then a port is left out, so that who
+ * sees some of the ports of one peer cannot count the others.
+ * bind(0): a random start, odd ports first, and no sharing at all.
  * Threads: worker 0
  */
 #include <stdlib.h>
 
 #include "stackd/core/rng.h"
 #include "stackd/core/siphash.h"
+#include "stackd/nic/steer.h"
 #include "stackd/sock/sock_int.h"
+
+#define TRIES	64u		/* times workers: all in vain by chance, once in e^64 */
+#define NOISE	16u
 
 struct range { uint32_t lo, len; };
 
@@ -74,11 +81,9 @@ static bool reserved(const struct sock_state *s, uint32_t port)
 	return s->reserved[port / 64] >> port % 64 & 1;
 }
 
-uint16_t port_worker(struct stack *st, const struct sock_tuple *t)
+uint16_t port_worker(struct stack *st, uint8_t proto, const struct sock_tuple *t)
 {
-	if (st->workers == 1)
-		return 0;
-	return (uint16_t)(nic_steer_hash(&t->laddr, t->lport, &t->raddr, t->rport) % st->workers);
+	return nic_flow_worker(st, proto, &t->raddr, t->rport, &t->laddr, t->lport);
 }
 
 uint16_t port_for_bind(struct stack *st, struct sock_bound *n)
@@ -105,30 +110,44 @@ static bool tuple_free(struct stack *st, const struct sock_tuple *t)
 	       !etab_find(st, &st->sock->conn, t);
 }
 
-/* The next port from @at up to @end (not included) that @used lacks, in steps of two. */
-static uint32_t skip_used(const uint64_t *used, uint32_t at, uint32_t end)
+struct search {
+	struct sock_tuple t;
+	const uint64_t *used;		/* ports in use towards the destination; NULL: not known */
+	const uint64_t *mine;		/* the wanted worker's; NULL: not known, or any does */
+	int wanted;			/* worker to be tried for, -1 = any */
+	uint32_t tries;			/* left */
+};
+
+/* The next port from @at up to @end (not included) that may do, in steps of two. */
+static uint32_t skip(const struct search *s, uint32_t at, uint32_t end)
 {
 	uint64_t parity = at & 1 ? 0xaaaaaaaaaaaaaaaaull : 0x5555555555555555ull, w;
 
-	for (; used && at < end; at = (at & ~63u) + 64 + (at & 1)) {
-		w = ~used[at / 64] & parity & ~0ull << at % 64;
+	for (; (s->used || s->mine) && at < end; at = (at & ~63u) + 64 + (at & 1)) {
+		w = parity & ~0ull << at % 64;
+		if (s->used)
+			w &= ~s->used[at / 64];
+		if (s->mine)
+			w &= s->mine[at / 64];
 		if (w)
 			return (at & ~63u) + (uint32_t)__builtin_ctzll(w);
 	}
 	return at;
 }
 
-struct search {
-	struct sock_tuple t;
-	const uint64_t *used;		/* ports in use towards the destination; NULL: not known */
-	int wanted;			/* worker, -1 = any */
-};
+static bool suits(struct stack *st, struct search *s)
+{
+	if (s->wanted < 0 || port_worker(st, IPPROTO_TCP, &s->t) == s->wanted)
+		return tuple_free(st, &s->t);
+	s->tries--;
+	return false;
+}
 
 static bool search_part(struct stack *st, struct search *s, uint32_t at, uint32_t end)
 {
-	for (; (at = skip_used(s->used, at, end)) < end; at += 2) {
+	for (; s->tries && (at = skip(s, at, end)) < end; at += 2) {
 		s->t.lport = (uint16_t)at;
-		if ((s->wanted < 0 || port_worker(st, &s->t) == s->wanted) && tuple_free(st, &s->t))
+		if (suits(st, s))
 			return true;
 	}
 	return false;
@@ -146,13 +165,34 @@ static uint16_t round_for(struct stack *st, struct search *s, const struct range
 	return s->t.lport;
 }
 
+/* Rounds 0 and 1, for the wanted worker; 2 and 3, any: even ports, then odd ones. */
+static uint16_t search_rounds(struct stack *st, struct search *s, const struct range *r,
+			      uint32_t off, uint16_t wanted, uint32_t *ret_steps)
+{
+	uint16_t port = 0;
+
+	for (unsigned round = st->workers == 1 ? 2 : 0; round < 4 && !port; round++) {
+		if (round < 2) {
+			s->mine = dports_of(st, &s->t, wanted);
+			s->wanted = s->mine ? -1 : wanted;
+		} else {
+			s->mine = NULL;
+			s->wanted = -1;
+		}
+		s->tries = TRIES * st->workers;
+		if (off + (round & 1) < r->len)
+			port = round_for(st, s, r, off + (round & 1), ret_steps);
+	}
+	return port;
+}
+
 uint16_t port_for_connect(struct stack *st, const struct sock_tuple *want, uint16_t wanted)
 {
 	struct search s = { .t = *want };
 	struct range r = range_of(st->sys);
 	uint64_t h;
 	uint32_t off, steps = 0;
-	uint16_t *turn, port = 0;
+	uint16_t *turn, port;
 
 	reserved_refresh(st);
 	s.t.lport = 0;
@@ -160,13 +200,9 @@ uint16_t port_for_connect(struct stack *st, const struct sock_tuple *want, uint1
 	h = siphash24(st->boot_secret, &s.t, sizeof(s.t));
 	turn = &st->sock->perturb[h >> 32 & (SOCK_PERTURB - 1)];
 	off = (((uint32_t)h + *turn) % r.len) & ~1u;
-	for (unsigned round = 0; round < 4 && !port; round++) {
-		s.wanted = round < 2 ? wanted : -1;
-		if (round < 2 && st->workers == 1)
-			continue;
-		if (off + (round & 1) < r.len)
-			port = round_for(st, &s, &r, off + (round & 1), &steps);
-	}
+	port = search_rounds(st, &s, &r, off, wanted, &steps);
+	if (rng_below(st->rng_state, NOISE) == 0)
+		steps += 2;
 	*turn = (uint16_t)(*turn + steps);
 	return port;
 }

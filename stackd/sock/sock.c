@@ -194,6 +194,7 @@ void sock_fini(struct stack *st)
 	sock_unmap(s->kept, SOCK_KEPT_SIZE);
 	kids_fini(s);
 	dests_fini(s);
+	dports_fini(s);
 	sock_unmap(s, sizeof(*s));
 	st->sock = NULL;
 }

@@ -190,6 +190,23 @@ int sock_einsert(struct stack *st, const struct sock_tuple *t, uint32_t obj);
 void sock_eremove(struct stack *st, const struct sock_tuple *t, uint32_t obj);
 uint32_t sock_ecount(struct stack *st);
 
+/* ---- connections that the device's steering brings to another worker (strays.c) ---- */
+
+/* One for all workers, given to each as st->strays. NULL: no memory. */
+struct sock_strays *sock_strays_create(void);
+void sock_strays_destroy(struct sock_strays *s);
+/* Worker 0: from when before the first worker's st->steer changes until all have recounted. */
+void sock_strays_ask(struct stack *st, bool on);
+/* This worker's st->steer has changed: look at @max lines of its table from *@at on (0 first).
+ * Return: false when that was all. */
+bool sock_strays_recount(struct stack *st, uint32_t *at, uint32_t max);
+/* How many of this worker's connections are strays. */
+uint32_t sock_strays(const struct stack *st);
+/* This worker does not know connection @t. @asked: the packet's. Return: true and the worker that
+ * shall be asked next: hand the packet on to it. */
+bool sock_elsewhere(struct stack *st, const struct sock_tuple *t, uint8_t *asked,
+		    uint16_t *ret_to);
+
 /* ---- slots, this worker ---- */
 
 /* A fresh slot for an accepted connection in the listener's segment: options inherited, addresses

@@ -41,8 +41,17 @@ uint32_t etab_hash(struct stack *st, const struct sock_tuple *tp);
 uint32_t etab_find(struct stack *st, const struct etab *t, const struct sock_tuple *tp);
 /* Return: 0, -EEXIST when the tuple is there, -ENOMEM when the table is at its limit. */
 int etab_insert(struct stack *st, struct etab *t, const struct sock_tuple *tp, uint32_t obj);
-/* Return: false when (tuple, object) was not there. */
-bool etab_remove(struct stack *st, struct etab *t, const struct sock_tuple *tp, uint32_t obj);
+/* Return: 0 when (tuple, object) was not there, else @obj with its mark. */
+uint32_t etab_remove(struct stack *st, struct etab *t, const struct sock_tuple *tp, uint32_t obj);
+/* Mark or unmark the entries of one head as the steering says; counts them. */
+void etab_remark(struct stack *st, struct etab *t, uint32_t head);
+#define ETAB_STRAY	0x80000000u	/* in an entry's object: it is one of strays.c */
+
+/* ---- strays.c ---- */
+/* Would another worker get the packets of a connection of ours? */
+bool stray_is(struct stack *st, const struct sock_tuple *t);
+void stray_add(struct stack *st, uint32_t hash);
+void stray_del(struct stack *st);
 
 /* ---- btable.c: who holds which port (worker 0) ---- */
 #define SOCK_REUSEADDR	1u
@@ -83,12 +92,18 @@ void dests_del(struct stack *st, const struct sock_tuple *tuple);
 /* Bitmap of local ports in use by tuples like @t (lport 0); NULL: none, or not known. */
 const uint64_t *dests_used(struct stack *st, const struct sock_tuple *t);
 
+/* ---- dports.c: worker 0 ---- */
+/* Bitmap of local ports with which the replies to @t come to @worker by the device's rules; NULL:
+ * they go by nic_steer_hash(). */
+const uint64_t *dports_of(struct stack *st, const struct sock_tuple *t, uint16_t worker);
+void dports_fini(struct sock_state *s);
+
 /* ---- ports.c ---- */
 /* A free port for @n (bind to port 0). Return: 0 = none. */
 uint16_t port_for_bind(struct stack *st, struct sock_bound *n);
 /* A port that makes @t unique and whose replies reach @wanted if that can be. Return: 0 = none. */
 uint16_t port_for_connect(struct stack *st, const struct sock_tuple *t, uint16_t wanted);
-uint16_t port_worker(struct stack *st, const struct sock_tuple *t);
+uint16_t port_worker(struct stack *st, uint8_t proto, const struct sock_tuple *t);
 
 /* ---- ltable.c: this worker's replica of the listeners ---- */
 #define LTAB_HEADS	1024u
@@ -147,6 +162,7 @@ struct sock_state {
 	uint32_t *dest_heads;
 	uint64_t *dest_bits;
 	struct idx_pool dest_pool;
+	struct dports *dports;			/* ports by worker: dports.c */
 	char reserved_text[512];		/* ip_local_reserved_ports, as last looked at */
 	uint64_t reserved[65536 / 64];
 	uint64_t *bound_marks;			/* adoption: AR_BOUND records that somebody holds */

@@ -112,9 +112,10 @@ static enum tcp_verdict to_listener(struct stack *st, struct tcp_seg *seg,
 	return tcp_in_listen(st, l, seg, t, iss_hint);
 }
 
-static enum tcp_verdict demux(struct stack *st, struct tcp_seg *seg, const struct sock_tuple *t)
+static enum tcp_verdict demux(struct stack *st, struct tcp_seg *seg, const struct sock_tuple *t,
+			      uint32_t obj)
 {
-	uint32_t obj = sock_elookup(st, t), iss_hint = 0;
+	uint32_t iss_hint = 0;
 	enum tcp_verdict v;
 
 	if (OBJ_KIND(obj) == OBJ_TCB) {
@@ -135,8 +136,11 @@ void tcp_rx(struct stack *st, struct pkt *p, const struct ip_rx_info *info)
 	struct sock_tuple t;
 	struct tcp_seg seg;
 	enum drop_reason why = parse(p, info, &seg, &t);
+	uint32_t obj;
+	uint16_t to;
 
-	snmp_add(st, SNMP_Tcp_InSegs, p->gso_segs > 1 ? p->gso_segs : 1);
+	if (!p->asked)
+		snmp_add(st, SNMP_Tcp_InSegs, p->gso_segs > 1 ? p->gso_segs : 1);
 	if (why != DROP_NONE) {
 		snmp_inc(st, SNMP_Tcp_InErrs);
 		if (why == DROP_TCP_CSUM)
@@ -144,7 +148,12 @@ void tcp_rx(struct stack *st, struct pkt *p, const struct ip_rx_info *info)
 		stack_drop(st, p, why);
 		return;
 	}
-	if (demux(st, &seg, &t) == TCP_DROP)
+	obj = sock_elookup(st, &t);
+	if (!obj && sock_elsewhere(st, &t, &p->asked, &to)) {
+		ip_handoff(st, p, info, to);
+		return;
+	}
+	if (demux(st, &seg, &t, obj) == TCP_DROP)
 		stack_drop(st, p, seg.why);
 	else
 		stack_pkt_free(st, p);
@@ -152,6 +161,24 @@ void tcp_rx(struct stack *st, struct pkt *p, const struct ip_rx_info *info)
 }
 
 /* ---- ICMP ---- */
+
+static void quoted_tuple(const struct ip_err_info *info, struct sock_tuple *ret)
+{
+	const struct tcp_hdr *th = (const struct tcp_hdr *)info->l4;
+
+	*ret = (struct sock_tuple){ .laddr = info->src, .raddr = info->dst,
+				    .lport = be16_to_cpu(th->sport),
+				    .rport = be16_to_cpu(th->dport) };
+}
+
+bool tcp_err_elsewhere(struct stack *st, const struct ip_err_info *info, uint8_t *asked,
+		       uint16_t *ret_to)
+{
+	struct sock_tuple t;
+
+	quoted_tuple(info, &t);
+	return !sock_elookup(st, &t) && sock_elsewhere(st, &t, asked, ret_to);
+}
 
 /* A router could not forward: smaller segments from now on, and what was too large goes again. */
 static void on_frag_needed(struct stack *st, struct tcb *tcb, uint32_t mtu)
@@ -172,12 +199,14 @@ static void on_frag_needed(struct stack *st, struct tcb *tcb, uint32_t mtu)
 void tcp_err(struct stack *st, const struct ip_err_info *info)
 {
 	const struct tcp_hdr *th = (const struct tcp_hdr *)info->l4;
-	struct sock_tuple t = { .laddr = info->src, .raddr = info->dst,
-				.lport = be16_to_cpu(th->sport), .rport = be16_to_cpu(th->dport) };
-	uint32_t obj = sock_elookup(st, &t);
-	struct tcb *tcb = OBJ_KIND(obj) == OBJ_TCB ? tcb_at(st, OBJ_IDX(obj)) : NULL;
+	struct sock_tuple t;
+	struct tcb *tcb;
+	uint32_t obj;
 	uint64_t pos;
 
+	quoted_tuple(info, &t);
+	obj = sock_elookup(st, &t);
+	tcb = OBJ_KIND(obj) == OBJ_TCB ? tcb_at(st, OBJ_IDX(obj)) : NULL;
 	if (!tcb)
 		return;
 	/* RFC 5927 4.1: only what quotes a number that is in flight is believed. */

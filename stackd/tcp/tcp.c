@@ -129,7 +129,8 @@ static int init_memory(struct stack *st, struct tcp_state *ts)
 
 int tcp_init(struct stack *st)
 {
-	static const struct ip_proto proto = { .rx = tcp_rx, .err = tcp_err };
+	static const struct ip_proto proto = { .rx = tcp_rx, .err = tcp_err,
+					.elsewhere = tcp_err_elsewhere };
 	static const struct sock_listen_ops lops = { .up = tcp_listen_up, .down = tcp_listen_down,
 						     .abort = tcp_abort_queued };
 	struct tcp_state *ts = map_sparse(sizeof(*ts));

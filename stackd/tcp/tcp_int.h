@@ -482,6 +482,8 @@ unsigned tcp_opts_sack(uint8_t *to, const uint32_t (*blk)[2], unsigned cnt);
 /* ---- input.c ---- */
 void tcp_rx(struct stack *st, struct pkt *p, const struct ip_rx_info *info);
 void tcp_err(struct stack *st, const struct ip_err_info *info);
+bool tcp_err_elsewhere(struct stack *st, const struct ip_err_info *info, uint8_t *asked,
+		       uint16_t *ret_to);
 void tcp_seg_place(const struct tcb *tcb, struct tcp_seg *seg);
 
 /* ---- segment arrival, by state ---- */

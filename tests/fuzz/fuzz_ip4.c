@@ -65,7 +65,7 @@ static void err(struct stack *st, const struct ip_err_info *info)
 static void start(uint64_t seed)
 {
 	static const struct stack_up up = { .send = send_msg };
-	static const struct ip_proto ops = { rx, err };
+	static const struct ip_proto ops = { .rx = rx, .err = err };
 	struct sd_addr us = sd_addr_v4(cpu_to_be32(0xc0000202));
 	struct sd_addr gw = sd_addr_v4(cpu_to_be32(0xc0000201));
 	struct sd_addr any = sd_addr_v4(cpu_to_be32(0));

@@ -74,25 +74,78 @@ static const struct {
 
 Test(toeplitz, published_vectors_ipv4)
 {
+	struct toeplitz tt;
+
+	toeplitz_init(&tt, toeplitz_default_key);
 	for (unsigned i = 0; i < sizeof(rss4) / sizeof(rss4[0]); i++) {
 		struct sd_addr s = a4(rss4[i].src), d = a4(rss4[i].dst);
 
-		cr_assert_eq(toeplitz_flow(toeplitz_default_key, &s, &d, true, rss4[i].sport,
+		cr_assert_eq(toeplitz_flow(&tt, &s, &d, true, rss4[i].sport,
 					   rss4[i].dport), rss4[i].with);
-		cr_assert_eq(toeplitz_flow(toeplitz_default_key, &s, &d, false, 0, 0),
+		cr_assert_eq(toeplitz_flow(&tt, &s, &d, false, 0, 0),
 			     rss4[i].without);
 	}
 }
 
 Test(toeplitz, published_vectors_ipv6)
 {
+	struct toeplitz tt;
+
+	toeplitz_init(&tt, toeplitz_default_key);
 	for (unsigned i = 0; i < sizeof(rss6) / sizeof(rss6[0]); i++) {
 		struct sd_addr s = a6(rss6[i].src), d = a6(rss6[i].dst);
 
-		cr_assert_eq(toeplitz_flow(toeplitz_default_key, &s, &d, true, rss6[i].sport,
+		cr_assert_eq(toeplitz_flow(&tt, &s, &d, true, rss6[i].sport,
 					   rss6[i].dport), rss6[i].with);
-		cr_assert_eq(toeplitz_flow(toeplitz_default_key, &s, &d, false, 0, 0),
+		cr_assert_eq(toeplitz_flow(&tt, &s, &d, false, 0, 0),
 			     rss6[i].without);
+	}
+}
+
+/* As the specification says it: for each set bit of the input the 32 key bits from there on. */
+static uint32_t bit_by_bit(const uint8_t *key, const uint8_t *in, unsigned len)
+{
+	uint32_t hash = 0;
+
+	for (unsigned bit = 0; bit < 8 * len; bit++)
+		for (unsigned i = 0; in[bit / 8] & 0x80 >> bit % 8 && i < 32; i++)
+			hash ^= (uint32_t)(key[(bit + i) / 8] >> (7 - (bit + i) % 8) & 1)
+				<< (31 - i);
+	return hash;
+}
+
+Test(toeplitz, any_key_and_length)
+{
+	uint8_t key[TOEPLITZ_KEY_LEN], in[TOEPLITZ_IN_MAX];
+	struct toeplitz tt;
+	uint64_t s[2];
+
+	rng_seed(s, 1);
+	for (unsigned round = 0; round < 100; round++) {
+		for (unsigned i = 0; i < sizeof(key); i++)
+			key[i] = (uint8_t)rng_u32(s);
+		for (unsigned i = 0; i < sizeof(in); i++)
+			in[i] = (uint8_t)rng_u32(s);
+		toeplitz_init(&tt, key);
+		for (unsigned len = 0; len <= sizeof(in); len++)
+			cr_assert_eq(toeplitz(&tt, in, len), bit_by_bit(key, in, len));
+	}
+}
+
+Test(toeplitz, destination_port_alone)
+{
+	struct sd_addr s4 = a4("192.0.2.1"), d4 = a4("198.51.100.7");
+	struct sd_addr s6 = a6("2001:db8::1"), d6 = a6("2001:db8::2");
+	struct toeplitz tt;
+
+	toeplitz_init(&tt, toeplitz_default_key);
+	for (uint32_t p = 0; p < 65536; p++) {
+		cr_assert_eq(toeplitz_flow(&tt, &s4, &d4, true, 80, (uint16_t)p),
+			     toeplitz_flow(&tt, &s4, &d4, true, 80, 0) ^
+			     toeplitz_dport(&tt, true, (uint16_t)p));
+		cr_assert_eq(toeplitz_flow(&tt, &s6, &d6, true, 80, (uint16_t)p),
+			     toeplitz_flow(&tt, &s6, &d6, true, 80, 0) ^
+			     toeplitz_dport(&tt, false, (uint16_t)p));
 	}
 }
 

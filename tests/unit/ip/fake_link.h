@@ -18,6 +18,11 @@ int link_add_addr(struct stack *st, const struct sd_addr *addr)
 	return 0;
 }
 
+uint16_t link_owner_back(struct stack *st, const struct pkt *p)
+{
+	return link_owner(st, p);
+}
+
 uint16_t link_owner(struct stack *st, const struct pkt *p)
 {
 	const uint8_t *h = p->data;

@@ -27,7 +27,7 @@ static void err(struct stack *st, const struct ip_err_info *info)
 
 struct hx *ipt_start(unsigned workers)
 {
-	static const struct ip_proto ops = { rx, err };
+	static const struct ip_proto ops = { .rx = rx, .err = err };
 	struct hx *h = hx_init(workers);
 	struct sd_addr us = v4(US), any = v4(0), gw = v4(GATE);
 
