@@ -9,7 +9,7 @@ set -eu
 
 types="arena_hdr arena_intent counters snmp_id drop_reason arena_region obj_kind
        sock_bound sock_listener tcb tcp_tw udp_sock neigh_rec app_proc sd_route seg_rec engine_rec
-       sysctl export_rec"
+       sysctl export_rec quarantine"
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
 ld -r -o "$tmp/all.o" "$@"

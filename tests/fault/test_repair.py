@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: MIT
 """What does not fit is refused with a reason: a shim or an arena of another ABI; a connection that
 crashed the engine twice is reset, and only that one."""
+import ctypes
 import errno
 import mmap
 import os
@@ -18,6 +19,7 @@ import stk                                                                    # 
 PY = "/usr/bin/python3" if os.path.exists("/usr/bin/python3") else sys.executable
 CTL_HELLO, CTL_ERROR = 1, 10
 OBJ_TCB = 3
+SYS_TGKILL = 234
 AR_TCB = 4
 ARENA_ABI_OFF = 8                   # struct arena_hdr: magic, abi_id, workers, regions, size, reg[]
 ARENA_REG_OFF = 32                  # reg[AR_INTENT]: offset, size of a record, records
@@ -51,13 +53,14 @@ def arena(d):
 
 
 def crash(d, change, *args):
-    """SIGSEGV for the engine, after @change of the arena; it runs no instruction in between."""
+    """SIGSEGV for the engine's worker 0, after @change of the arena; it runs no instruction in between."""
     pid = engine_pid(d)
     os.kill(pid, signal.SIGSTOP)
     stk.wait_for("it stopped", lambda: open(f"/proc/{pid}/stat").read().rsplit(")", 1)[1].split()[0] == "T")
     with arena(d) as a:
         change(a, *args)
-    os.kill(pid, signal.SIGSEGV)
+    # of a signal for the process any thread may be the one to die
+    stk.check(ctypes.CDLL(None).syscall(SYS_TGKILL, pid, pid, signal.SIGSEGV) == 0, "tgkill")
     os.kill(pid, signal.SIGCONT)
     stk.wait_for("another engine", lambda: engine_pid(d) not in (0, pid))
     stk.wait_for("it answers", d._up)
