@@ -36,7 +36,8 @@ def sanitize():
     """ASan+UBSan: unit, stress, fuzz, and the engine under a named part of the program tests; TSan: stress."""
     apps = [("apps/test_nginx.py", ["keepalive", "close", "lossy"]), ("apps/test_python.py", []),
             ("apps/test_redis.py", ["pipelined"]), ("fault/test_bad_input.py", []),
-            ("fault/test_hostile.py", ["beside_others"]), ("fault/test_engine_kill.py", ["idle"])]
+            ("fault/test_hostile.py", ["beside_others"]), ("fault/test_engine_kill.py", ["idle", "crash"]),
+            ("fault/test_quarantine.py", ["packet", "command", "request"])]
     return (programs("unit-", 240, "address", ["--tap", "-j2"]) + programs("stress-", 240, "address") +
             programs("fuzz-", 240, "address") +
             [(f"tests/{f}", [PY, f"tests/{f}", *a], 240, "address") for f, a in apps] +

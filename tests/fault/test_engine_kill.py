@@ -18,6 +18,7 @@ import stk                                                                    # 
 import test_nginx                                                             # noqa: E402
 stk.forget_tests()
 
+REEXEC = os.path.join(os.path.dirname(os.path.abspath(__file__)), "progs", "reexec.py")
 ECHO = os.path.join(os.path.dirname(os.path.abspath(__file__)), "progs", "echo_all.py")
 
 
@@ -126,10 +127,21 @@ def idle_sockets_stay(workers):
         d.wait_clean()
 
 
+@contextlib.contextmanager
+def signals_are_ours():
+    """ASan would take SIGSEGV for a finding of its own: daemons started in here tell it not to."""
+    old = os.environ.get("ASAN_OPTIONS", "")
+    os.environ["ASAN_OPTIONS"] = old + ":handle_segv=0"
+    try:
+        yield
+    finally:
+        os.environ["ASAN_OPTIONS"] = old
+
+
 @stk.test()
 def crash():
     """An engine that crashes with nothing in hand is adopted like one that was killed."""
-    with stackd(sig=signal.SIGSEGV) as d:
+    with signals_are_ours(), stackd(sig=signal.SIGSEGV) as d:
         e = Echo(d)
         s = socket.create_connection((stk.STACK, 7), stk.HANG)
         for i in range(3):
@@ -139,6 +151,74 @@ def crash():
         stk.check(tcp_echo(s, b"last"), "the connection did not survive")
         s.close()
         e.stop()
+        d.wait_clean()
+
+
+class Reexec:
+    """A program that replaces its image, with a listener and a connection."""
+    def __init__(self, d):
+        self.d = d
+        self.p = d.stackrun([sys.executable, REEXEC, stk.STACK, "7003"])
+        stk.wait_for("it listens", lambda: d.show("sockets")["sockets"])
+        self.s = socket.create_connection((stk.STACK, 7003), stk.HANG)
+        self.f = self.s.makefile("rb")
+        self.images = 1
+        stk.check(self.say("hello") == "1 hello", "the first image")
+
+    def say(self, word):
+        self.s.sendall(word.encode() + b"\n")
+        return self.f.readline().decode().strip()
+
+    def exec(self, *words):
+        self.s.sendall(" ".join(("exec", *words)).encode() + b"\n")
+        self.images += 1
+
+    def goes_on(self):
+        said = self.f.readline().decode().strip()
+        stk.check(said == f"image {self.images}", f"the next image: '{said}'")
+        stk.check(self.say("x") == f"{self.images} x", "its connection")
+
+    def accepts(self):
+        """The next image's listener serves, too."""
+        self.exec("accept")
+        with socket.create_connection((stk.STACK, 7003), stk.HANG) as t:
+            stk.check(t.makefile("rb").readline() == b"accepted\n", "its listener")
+        self.goes_on()
+
+    def stop(self):
+        self.s.close()
+        self.f.close()
+        stk.check(self.p.wait(stk.HANG) == 0, "it ended badly")
+        self.d.procs.remove(self.p)
+
+
+@stk.test(*stk.workers(1, 2))
+def exec_after_a_kill(workers):
+    """An image that was attached by one engine is replaced under the next: REATTACH where another engine
+    made segment and connection; where there is none at the moment; and when one dies in the middle of it."""
+    with stackd(workers=workers) as d:
+        r = Reexec(d)
+        for _ in range(2):
+            kill_engine(d)
+            r.exec()
+            r.goes_on()
+        r.accepts()
+        d.proc.send_signal(signal.SIGSTOP)          # nobody starts another one
+        old = engine_pid(d)
+        os.kill(old, signal.SIGKILL)
+        r.exec()
+        time.sleep(0.3)                             # it asks
+        d.proc.send_signal(signal.SIGCONT)
+        r.goes_on()
+        stk.wait_for("the next engine", lambda: engine_pid(d) not in (0, old))
+        for ms in range(0, 60, 12):                  # somewhere between exec and its answer
+            r.exec()
+            time.sleep(ms / 1000)
+            kill_engine(d)
+            r.goes_on()
+        r.accepts()
+        stk.check(len(d.show("programs")["programs"]) == 1, "images of before are still there")
+        r.stop()
         d.wait_clean()
 
 
