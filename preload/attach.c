@@ -404,6 +404,9 @@ void pl_attach_inherit(int ctl)
 	real.close(ctl);
 	shm_unlock(&attach_lock, pl_self());
 	pl_sig_restore(&old);
+	for (int fd = 0; !err && fd <= 2; fd++)
+		if (pl_fd_slot(fd))
+			pl_stdio_std(fd);
 	if (err)
 		pl_warn_once("stackd: %s: inherited sockets are lost (%s)\n",
 			     program_invocation_short_name, strerrordesc_np(-err));

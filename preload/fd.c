@@ -155,6 +155,8 @@ static int own_move(int fd)
 void pl_fd_enter_counted(int fd, uint32_t slot)
 {
 	shm_ofd_set(pl.proc, fd, SD_OFD(SD_OFD_SOCK, slot, ld_rlx(&pl_p(slot)->gen)));
+	if (__builtin_expect(fd <= 2, 0))
+		pl_stdio_std(fd);
 }
 
 void pl_fd_enter(int fd, uint32_t slot)

@@ -102,6 +102,8 @@ extern uint32_t pl_attach_failed;
 /* In a fork child: locks of attach.c that another thread of the parent held. */
 void pl_attach_child(void);
 void pl_stdio_fork_child(void);
+/* @fd, 0 to 2, has become a stackd socket: so does the stream of stdio that has it. */
+void pl_stdio_std(int fd);
 struct sd_ctl_hello_r;
 void pl_proc_take(const struct sd_ctl_hello_r *r, const int *fds);
 /* While fds are being received or moved, the soft NOFILE limit is lifted, so that the shim's own do

@@ -3,19 +3,31 @@
  * libc's streams read, write and close by calls inside libc that no wrapper sees; worse, fclose()
  * would give the fd number back to the kernel behind the open table's back. So fdopen() of a stackd
  * socket makes a stream with functions of ours, and fileno() finds the socket behind such a stream.
+ * Likewise, when a stackd socket becomes fd 0, 1 or 2 (by dup2, or in the image that an inetd
+ * runs), stdin, stdout or stderr becomes a stream of ours, with what the old one had buffered. It
+ * reads and writes that number by our wrappers, so it stays right when that is a file again.
+ * Holds:   a pointer to libc's own stream that the program kept from before dup2() stays libc's
  * Threads: streams_lock guards the list; it is never taken in a signal handler (stdio is not safe
  *          there, either)
  * Spec:    S1
  */
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdio_ext.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/syscall.h>
+#include <wchar.h>
 
 #include "preload/pl_int.h"
 
 struct stream {				/* one per stream of ours; on the heap, as stdio's own */
 	struct stream *next;
 	FILE *f;
+	char *ahead;			/* what the stream in whose place it is had read; owned */
+	size_t ahead_len, ahead_off;
+	FILE **std, *old;		/* it stands there in the place of this stream of libc's */
 	int fd;
 };
 static struct stream *streams;
@@ -28,7 +40,15 @@ void pl_stdio_fork_child(void)
 
 static ssize_t stream_read(void *cookie, char *buf, size_t n)
 {
-	return read(((struct stream *)cookie)->fd, buf, n);
+	struct stream *s = cookie;
+	size_t left = s->ahead_len - s->ahead_off;
+
+	if (!left)
+		return read(s->fd, buf, n);
+	n = n < left ? n : left;
+	memcpy(buf, s->ahead + s->ahead_off, n);
+	s->ahead_off += n;
+	return (ssize_t)n;
 }
 
 static ssize_t stream_write(void *cookie, const char *buf, size_t n)
@@ -51,18 +71,18 @@ static int stream_close(void *cookie)
 		}
 	}
 	shm_unlock(&streams_lock, pl_self());
+	if (s->std && ld_acq(s->std) == s->f)
+		st_rel(s->std, s->old);
+	free(s->ahead);
 	free(s);
-	return close(fd);
+	return fd < 0 ? 0 : close(fd);
 }
 
-PL_EXPORT FILE *fdopen(int fd, const char *mode)
+static struct stream *stream_new(int fd, const char *mode)
 {
 	const cookie_io_functions_t io = { stream_read, stream_write, NULL, stream_close };
-	struct stream *s;
+	struct stream *s = calloc(1, sizeof(*s));
 
-	if (!pl_fd_slot(fd))
-		return real.fdopen(fd, mode);
-	s = malloc(sizeof(*s));
 	if (!s)
 		return NULL;
 	s->fd = fd;
@@ -73,29 +93,40 @@ PL_EXPORT FILE *fdopen(int fd, const char *mode)
 	}
 	shm_lock(&streams_lock, pl_self());
 	s->next = streams;
-	streams = s;
+	st_rel(&streams, s);
 	shm_unlock(&streams_lock, pl_self());
-	return s->f;
+	return s;
 }
 
-/* The socket of stream @f, -1 when it is not ours. */
-static int stream_fd(FILE *f)
+PL_EXPORT FILE *fdopen(int fd, const char *mode)
 {
-	int fd = -1;
+	struct stream *s;
 
+	if (!pl_fd_slot(fd))
+		return real.fdopen(fd, mode);
+	s = stream_new(fd, mode);
+	return s ? s->f : NULL;
+}
+
+/* @f as one of ours, NULL when it is not. */
+static struct stream *stream_of(FILE *f)
+{
+	struct stream *s;
+
+	if (!ld_acq(&streams))
+		return NULL;
 	shm_lock(&streams_lock, pl_self());
-	for (const struct stream *s = streams; s; s = s->next)
-		if (s->f == f)
-			fd = s->fd;
+	for (s = streams; s && s->f != f;)
+		s = s->next;
 	shm_unlock(&streams_lock, pl_self());
-	return fd;
+	return s;
 }
 
 static int fileno_by(int (*real_fileno)(FILE *), FILE *f)
 {
-	int fd = ld_acq(&streams) ? stream_fd(f) : -1;
+	const struct stream *s = stream_of(f);
 
-	return fd >= 0 ? fd : real_fileno(f);
+	return s ? s->fd : real_fileno(f);
 }
 
 PL_EXPORT int fileno(FILE *f)
@@ -106,6 +137,128 @@ PL_EXPORT int fileno(FILE *f)
 PL_EXPORT int fileno_unlocked(FILE *f)
 {
 	return fileno_by(real.fileno_unlocked, f);
+}
+
+/* ---- stdin, stdout, stderr ---- */
+
+/* What @old holds goes on in @s: text not yet written, or bytes not yet read. */
+static void std_hand_over(FILE *old, struct stream *s)
+{
+	size_t in = __freading(old) ? (size_t)(old->_IO_read_end - old->_IO_read_ptr) : 0;
+	size_t out = __fwriting(old) ? __fpending(old) : 0;
+
+	if (fwide(old, 0) > 0)		/* of wide characters there is no way to see them */
+		return;
+	if (in) {
+		s->ahead = malloc(in);
+		if (!s->ahead)
+			return;
+		memcpy(s->ahead, old->_IO_read_ptr, in);
+		s->ahead_len = in;
+	}
+	if (out)
+		fwrite(old->_IO_write_base, 1, out, s->f);
+	__fpurge(old);
+}
+
+/* stderr has no buffer as long as the program does not say otherwise. */
+static int std_mode(FILE *old)
+{
+	if (__flbf(old))
+		return _IOLBF;
+	return __fbufsize(old) == 1 || (old == stderr && !__fbufsize(old)) ? _IONBF : _IOFBF;
+}
+
+static void std_replace(FILE **std, int fd)
+{
+	FILE *old = ld_acq(std);
+	struct stream *s = stream_new(fd, std == &stdin ? "r" : "w");
+
+	if (!s)
+		return;
+	s->std = std;
+	s->old = old;
+	setvbuf(s->f, NULL, std_mode(old), 0);
+	if (!ftrylockfile(old)) {	/* else another thread sleeps in it: nothing is buffered */
+		std_hand_over(old, s);
+		funlockfile(old);
+	}
+	st_rel(std, s->f);
+}
+
+void pl_stdio_std(int fd)
+{
+	FILE **std[] = { &stdin, &stdout, &stderr };
+	int saved = errno;
+
+	for (unsigned i = 0; i < 3; i++) {
+		FILE *f = ld_acq(std[i]);
+
+		if (f && !stream_of(f) && real.fileno(f) == fd)
+			std_replace(std[i], fd);
+	}
+	errno = saved;
+}
+
+/* ---- freopen ---- */
+
+/* @fd is to become a file by calls inside libc: what it is now goes by ours. */
+static void vacate(int fd)
+{
+	int n = (int)pl_sys(SYS_eventfd2, 0, EFD_CLOEXEC);
+
+	if (n < 0)
+		return;
+	dup2(n, fd);
+	real.close(n);
+}
+
+/* A stream of fdopen()'s stays what it is, on another file. */
+static FILE *reopen_ours(struct stream *s, const char *path, const char *mode)
+{
+	FILE *n = path ? fopen64(path, mode) : NULL;
+	int err = path ? errno : ENXIO;
+
+	if (!n) {
+		fclose(s->f);
+		errno = err;
+		return NULL;
+	}
+	fflush(s->f);
+	__fpurge(s->f);
+	clearerr(s->f);
+	dup2(real.fileno(n), s->fd);
+	fclose(n);
+	return s->f;
+}
+
+static FILE *reopen(FILE *(*real_freopen)(const char *, const char *, FILE *), const char *path,
+		    const char *mode, FILE *f)
+{
+	struct stream *s = stream_of(f);
+	int fd = s ? s->fd : real.fileno(f);
+
+	if (s && !s->old)
+		return reopen_ours(s, path, mode);
+	if (s) {			/* libc's own again */
+		f = s->old;
+		fflush(s->f);
+		s->fd = -1;
+		fclose(s->f);
+	}
+	if (pl_fd_slot(fd))
+		vacate(fd);
+	return real_freopen(path, mode, f);
+}
+
+PL_EXPORT FILE *freopen(const char *path, const char *mode, FILE *f)
+{
+	return reopen(real.freopen, path, mode, f);
+}
+
+PL_EXPORT FILE *freopen64(const char *path, const char *mode, FILE *f)
+{
+	return reopen(real.freopen64, path, mode, f);
 }
 
 /* ---- printing straight to an fd ---- */
