@@ -50,6 +50,10 @@ static int set_timeo(int fd, uint32_t slot, const struct opt *o, const void *val
 static int get_timeo(int fd, uint32_t slot, const struct opt *o, void *val, socklen_t *len);
 static int set_linger(int fd, uint32_t slot, const struct opt *o, const void *val, socklen_t len);
 static int get_linger(int fd, uint32_t slot, const struct opt *o, void *val, socklen_t *len);
+static int set_event(int fd, uint32_t slot, const struct opt *o, const void *val, socklen_t len);
+static int get_event(int fd, uint32_t slot, const struct opt *o, void *val, socklen_t *len);
+static int set_linger2(int fd, uint32_t slot, const struct opt *o, const void *val, socklen_t len);
+static int get_linger2(int fd, uint32_t slot, const struct opt *o, void *val, socklen_t *len);
 static int set_v6only(int fd, uint32_t slot, const struct opt *o, const void *val, socklen_t len);
 static int set_cc(int fd, uint32_t slot, const struct opt *o, const void *val, socklen_t len);
 static int get_cc(int fd, uint32_t slot, const struct opt *o, void *val, socklen_t *len);
@@ -114,9 +118,10 @@ static const struct opt table[] = {
 	KERN(SOL_SOCKET, SO_TIMESTAMPNS),
 	KERN(SOL_SOCKET, SO_TIMESTAMPING),
 
-	M(IPPROTO_TCP, TCP_NODELAY, ST_BOOL, nodelay, INT32_MIN, INT32_MAX),
+	{ IPPROTO_TCP, TCP_NODELAY, SPECIAL, ST_NONE, OFF(nodelay), 0, true, INT_RANGE, set_event,
+	  get_event },
 	M(IPPROTO_TCP, TCP_CORK, ST_BOOL, cork, INT32_MIN, INT32_MAX),
-	M(IPPROTO_TCP, TCP_QUICKACK, ST_BOOL, quickack, INT32_MIN, INT32_MAX),
+	SP(IPPROTO_TCP, TCP_QUICKACK, slowack, set_event, get_event),
 	M(IPPROTO_TCP, TCP_DEFER_ACCEPT, ST_U8, defer_accept_s, INT32_MIN, INT32_MAX),
 	M(IPPROTO_TCP, TCP_KEEPIDLE, ST_U16, keep_idle_s, 1, 32767),
 	M(IPPROTO_TCP, TCP_KEEPINTVL, ST_U16, keep_intvl_s, 1, 32767),
@@ -128,7 +133,7 @@ static const struct opt table[] = {
 	  get_maxseg },
 	SP(IPPROTO_TCP, TCP_CONGESTION, cc, set_cc, get_cc),
 	RO(IPPROTO_TCP, TCP_INFO, get_info),
-	HINT_INT(IPPROTO_TCP, TCP_LINGER2),
+	SP(IPPROTO_TCP, TCP_LINGER2, linger2_s, set_linger2, get_linger2),
 	HINT_INT(IPPROTO_TCP, TCP_WINDOW_CLAMP),
 	HINT_INT(IPPROTO_TCP, TCP_FASTOPEN),
 	HINT_INT(IPPROTO_TCP, TCP_FASTOPEN_CONNECT),
@@ -536,6 +541,46 @@ static int get_linger(int fd, uint32_t slot, const struct opt *o, void *val, soc
 	struct linger l = { opts->linger_on, opts->linger_s };
 
 	return give(val, len, &l, sizeof(l));
+}
+
+/* TCP_LINGER2: seconds in FIN_WAIT2, 120 at most; below zero: none. */
+static int set_linger2(int fd, uint32_t slot, const struct opt *o, const void *val, socklen_t len)
+{
+	int v, r = arg_int(o, val, len, &v);
+
+	if (r)
+		return r;
+	pl_p(slot)->opts.linger2_s = (uint8_t)(v < 0 ? SD_LINGER2_NONE : v > 120 ? 120 : v);
+	changed(slot);
+	return 0;
+}
+
+static int get_linger2(int fd, uint32_t slot, const struct opt *o, void *val, socklen_t *len)
+{
+	uint8_t s = pl_p(slot)->opts.linger2_s;
+
+	return give_int(o, val, len, s == SD_LINGER2_NONE ? -1 : s ? s : 60);
+}
+
+/* TCP_NODELAY and TCP_QUICKACK; the latter is stored as its opposite: it is on by default. */
+static int set_event(int fd, uint32_t slot, const struct opt *o, const void *val, socklen_t len)
+{
+	uint8_t *b = field(slot, o);
+	int v, r = arg_int(o, val, len, &v);
+
+	if (r)
+		return r;
+	v = o->name == TCP_QUICKACK ? !v : v != 0;
+	*b = (uint8_t)(((*b & ~SD_EVOPT_ON) + SD_EVOPT_STEP) | (unsigned)v);
+	changed(slot);
+	return 0;
+}
+
+static int get_event(int fd, uint32_t slot, const struct opt *o, void *val, socklen_t *len)
+{
+	bool on = *(const uint8_t *)field(slot, o) & SD_EVOPT_ON;
+
+	return give_int(o, val, len, o->name == TCP_QUICKACK ? !on : on);
 }
 
 static int set_v6only(int fd, uint32_t slot, const struct opt *o, const void *val, socklen_t len)

@@ -176,22 +176,25 @@ ssize_t pl_tx_begin(uint32_t slot, struct pl_guard *g, size_t want, uint64_t *re
 	return (ssize_t)space;
 }
 
-/* MSG_MORE: hold back less than a segment, as TCP_CORK does for one call. */
-static bool tx_hold(uint32_t slot, uint64_t tail, int flags)
+/* MSG_MORE is about the end of what there is now: the engine holds its partial segment back. */
+static void tx_more(struct sd_slot_p *p, int flags)
 {
-	struct sd_slot_e *e = pl_e(slot);
-
-	return (flags & MSG_MORE) && tail - ld_rlx(&e->tx_nxt) < ld_rlx(&e->mss);
+	if (flags & MSG_MORE)
+		or_sc(&p->flags, SD_P_MORE);
+	else if (ld_rlx(&p->flags) & SD_P_MORE)
+		and_sc(&p->flags, ~SD_P_MORE);
 }
 
 void pl_tx_end(uint32_t slot, struct pl_guard *g, uint64_t pos, size_t len, int flags)
 {
 	struct sd_slot_p *p = pl_p(slot);
 
-	if (len)
+	if (len) {
+		tx_more(p, flags);
 		st_rel(&p->tx_tail, pos + len);	/* X1; pairs with the worker's ld_acq */
+	}
 	pl_unlock(g);
-	if (len && !tx_hold(slot, pos + len, flags))
+	if (len)
 		pl_kick(slot, SD_PEND_TX);
 }
 
@@ -207,7 +210,6 @@ static int tx_starved(uint32_t slot, struct pl_deadline *d, bool part)
 
 int pl_tx_wait(uint32_t slot, struct pl_deadline *d, bool part)
 {
-	pl_kick(slot, SD_PEND_TX);	/* what MSG_MORE held back */
 	if (pl_scarce(SD_SCARCE_CHUNKS))
 		return tx_starved(slot, d, part);
 	return pl_wait(slot, SD_EV_OUT | (part ? PL_WAIT_PART : 0), pl_deadline_left(d), -1);

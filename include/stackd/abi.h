@@ -184,6 +184,8 @@ static_assert(offsetof(struct sd_slot_e, rx) == 128, "writer: worker");
 #define SD_P_DISCONNECTING (1u << 10)
 /* the kernel's now: each process forgets the slot when it meets this */
 #define SD_P_FALLEN	(1u << 11)
+/* the last write said MSG_MORE: its end is no reason to send; set before tx_tail */
+#define SD_P_MORE	(1u << 12)
 
 /* One subscription to a slot's readiness: bit = which bit of which mailbox. 0 = empty. */
 typedef uint64_t sd_sub;
@@ -204,7 +206,10 @@ struct sd_opts {
 	uint8_t type;			/* SOCK_STREAM or SOCK_DGRAM */
 	uint8_t proto;			/* IPPROTO_TCP, IPPROTO_UDP */
 	uint8_t reuse;			/* bit 0 SO_REUSEADDR, bit 1 SO_REUSEPORT */
-	uint8_t nodelay, cork, quickack, defer_accept_s;
+	uint8_t nodelay;		/* SD_EVOPT: on; each setting pushes what is held back */
+	uint8_t cork;
+	uint8_t slowack;		/* SD_EVOPT: TCP_QUICKACK off; each setting counts */
+	uint8_t defer_accept_s;
 	uint8_t keepalive;
 	uint8_t keep_cnt;		/* 0 = sysctl default, as the next ones */
 	uint16_t keep_idle_s, keep_intvl_s;
@@ -219,9 +224,15 @@ struct sd_opts {
 	uint8_t pmtudisc, dgram_flags;	/* dgram_flags: SD_DGF_* */
 	uint32_t notsent_lowat;
 	char cc[8];			/* congestion control, "" = default */
-	uint8_t hints[4];		/* shim's own: booleans that have no effect in the engine */
+	uint8_t hints[2];		/* shim's own: booleans that have no effect in the engine */
+	uint8_t linger2_s;		/* TCP_LINGER2; 0 = sysctl default, SD_LINGER2_NONE */
+	uint8_t rsv;
 };
 static_assert(sizeof(struct sd_opts) == 64, "one line");
+/* Options that also act when they are set: value in bit 0, above it how often that happened. */
+#define SD_EVOPT_ON	1u
+#define SD_EVOPT_STEP	2u
+#define SD_LINGER2_NONE	255	/* below zero: a reset instead of the wait for the peer's FIN */
 #define SD_DGF_NO_CHECK	(1u << 0)
 #define SD_DGF_BCAST	(1u << 1)
 #define SD_DGF_PKTINFO	(1u << 2)

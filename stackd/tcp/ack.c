@@ -19,13 +19,6 @@ static void update_ts(struct stack *st, struct tcb *tcb, const struct tcp_seg *s
 	tcb->ts_recent_ms = tcp_ms(st);
 }
 
-/* What was sent into a window that was then taken back is gone: the peer has just opened it. */
-static bool reopened(const struct tcb *tcb, const struct tcp_seg *seg, uint64_t edge)
-{
-	return pos_le(tcb->snd_edge, tcb->snd_una) && pos_lt(tcb->snd_una, edge) &&
-	       seg->ack_pos == tcb->snd_una && tcb->packets_out;
-}
-
 /* Return: true when the segment tells the peer's window anew. */
 static bool update_window(struct stack *st, struct tcb *tcb, const struct tcp_seg *seg)
 {
@@ -35,11 +28,9 @@ static bool update_window(struct stack *st, struct tcb *tcb, const struct tcp_se
 	if (!pos_lt(tcb->snd_una, seg->ack_pos) && !u32_lt(tcb->snd_wl1, (uint32_t)seg->pos) &&
 	    !((uint32_t)seg->pos == tcb->snd_wl1 && (pos_lt(tcb->snd_edge, edge) || !wnd)))
 		return false;
-	if (reopened(tcb, seg, edge))
-		tcp_simple_retransmit(st, tcb, true);
 	tcb->snd_wl1 = (uint32_t)seg->pos;
 	tcb->snd_edge = edge;
-	tcb->max_wnd = u32_max(tcb->max_wnd, wnd);
+	tcp_note_wnd(st, tcb, wnd);
 	return true;
 }
 
@@ -184,9 +175,11 @@ static bool take_rtt(struct stack *st, struct tcb *tcb, const struct tcp_seg *se
 static void remove_reno_sacks(struct tcb *tcb, uint32_t segs, struct tcp_ack *a)
 {
 	if (segs > 0) {
-		uint32_t fresh = segs - u32_min(segs, tcb->sacked_out);
+		uint32_t fresh = u32_max(segs - u32_min(segs, tcb->sacked_out), 1);
 
-		tcb->delivered += u32_max(fresh, 1);
+		tcb->delivered += fresh;
+		if (a->ece)
+			tcb->delivered_ce += fresh;
 		tcb->sacked_out = segs - 1 >= tcb->sacked_out ? 0 : tcb->sacked_out - (segs - 1);
 	}
 	if (tcb->sacked_out + u32_min(u32_max(tcb->lost_out, 1), tcb->packets_out) >
@@ -301,9 +294,7 @@ static enum tcp_verdict acceptable(struct stack *st, struct tcb *tcb, struct tcp
 
 	if (pos_le(seg->ack_pos, tcb->snd_nxt) && pos_le(tcb->snd_una, seg->ack_pos + window))
 		return TCP_NEXT;
-	/* as Linux: what was never sent is ignored while the connection is up */
-	if (pos_le(seg->ack_pos, tcb->snd_nxt) || tcb->state != SD_ST_ESTABLISHED)
-		tcp_send_challenge(st, tcb);
+	tcp_send_challenge(st, tcb);
 	seg->why = DROP_TCP_ACK;
 	return TCP_DROP;
 }

@@ -149,6 +149,7 @@ static void forget_links(struct tcb *tcb)
 	tcb->dirty_next = tcb->dirty_prev = 0;
 	tcb->due = 0;
 	tcb->ooo = 0;
+	tcb->sel_cnt = 0;
 	tcb->txq_head = tcb->txq_tail = tcb->ts_head = tcb->ts_tail = 0;
 	tcb->rtx_hint = tcb->sack_hint = 0;
 	tcb->packets_out = tcb->sacked_out = tcb->lost_out = tcb->retrans_out = 0;

@@ -129,12 +129,12 @@ void tcp_to_timewait(struct stack *st, struct tcb *tcb, uint8_t substate)
 	struct tcp_tw tw = {
 		.t = tcb->t, .bound = tcb->holder,
 		.snd_nxt = snd_seq(tcb, tcb->snd_nxt), .rcv_nxt = rcv_seq(tcb, tcb->rcv_nxt),
-		.rcv_wnd = (uint32_t)(pos_span(rcv_data_end(tcb), tcb->rcv_adv) >> tcb->rcv_ws),
+		.rcv_wnd = (uint32_t)(pos_span(tcb->rcv_nxt, tcb->rcv_adv) >> tcb->rcv_ws),
 		.ts_recent = tcb->ts_recent, .ts_recent_ms = tcb->ts_recent_ms,
 		.rcv_ws = tcb->rcv_ws,
 		.ts_off = tcb->ts_off, .last_oow_ms = tcb->last_oow_ms, .seg = tcb->id.seg,
 		.substate = substate, .has_ts = !!(tcb->flags & TF_TS), .tos = tcb->tos,
-		.kid = !!(tcb->flags & TF_PASSIVE),
+		.kid = !!(tcb->flags & TF_PASSIVE), .linger2_s = tcb->linger2_s,
 	};
 
 	if (substate == SD_ST_TIME_WAIT)
@@ -222,6 +222,11 @@ void tcp_close(struct stack *st, struct tcb *tcb)
 	}
 	if (close_resets(st, tcb) || tcb->flags & TF_HOSTILE || too_many_orphans(st)) {
 		last_words(st, tcb);
+		tcp_abort(st, tcb, 0, true);
+		return;
+	}
+	if (tcb->state == SD_ST_FIN_WAIT2 && tcb->linger2_s == SD_LINGER2_NONE) {
+		snmp_inc(st, SNMP_TcpExt_TCPAbortOnLinger);
 		tcp_abort(st, tcb, 0, true);
 		return;
 	}

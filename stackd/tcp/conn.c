@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* tcp/conn.c - setting a connection up: route, sizes, options of both sides, first publication
  * Spec:    RFC 9293 3.7.1 (MSS); RFC 7323 2.3; RFC 2018 2; RFC 6691
- * Holds:   mss = mss_max less the timestamps; both are set before the first cwnd is
+ * Holds:   mss is set before the first cwnd is
  */
 #include <errno.h>
 #include <netinet/in.h>
@@ -24,6 +24,15 @@ int tcp_route(struct stack *st, struct tcb *tcb)
 
 /* ---- sizes ---- */
 
+/* Never more than half of the largest window at a time, or ACKs would not keep it moving. */
+uint32_t tcp_half_wnd(const struct tcb *tcb, uint32_t len)
+{
+	uint32_t most = tcb->max_wnd > TCP_MSS_UNKNOWN ? tcb->max_wnd / 2 : tcb->max_wnd;
+	uint32_t least = TCP_MSS_LEAST - (tcb->flags & TF_TS ? TCP_TS_LEN : 0);
+
+	return most && len > most ? u32_max(most, least) : len;
+}
+
 static void sync_mss(struct stack *st, struct tcb *tcb)
 {
 	uint32_t max = tcb->mss_peer ? tcb->mss_peer : TCP_MSS_UNKNOWN;
@@ -32,11 +41,19 @@ static void sync_mss(struct stack *st, struct tcb *tcb)
 	max = u32_min(max, tcb->mtu - TCP_HDRS);
 	if (tcb->maxseg)
 		max = u32_min(max, tcb->maxseg);
-	tcb->mss_max = (uint16_t)u32_max(max, ld_rlx(&st->sys->tcp_min_snd_mss));
-	tcb->mss = tcb->mss_max - (tcb->flags & TF_TS ? TCP_TS_LEN : 0);
+	max = u32_max(max, ld_rlx(&st->sys->tcp_min_snd_mss));
+	tcb->mss = (uint16_t)tcp_half_wnd(tcb, max - (tcb->flags & TF_TS ? TCP_TS_LEN : 0));
 	e = tcb->id.slot ? sock_slot_e(st, tcb->id) : NULL;
 	if (e)
 		st_rel(&e->mss, tcb->mss);
+}
+
+void tcp_note_wnd(struct stack *st, struct tcb *tcb, uint32_t wnd)
+{
+	if (wnd <= tcb->max_wnd)
+		return;
+	tcb->max_wnd = wnd;
+	sync_mss(st, tcb);
 }
 
 void tcp_set_mtu(struct stack *st, struct tcb *tcb, uint32_t mtu)
@@ -80,22 +97,34 @@ void tcp_load_opts(struct stack *st, struct tcb *tcb, const struct sd_slot_p *sp
 {
 	struct sd_opts o = sp->opts;		/* copied once; any value is legal */
 
-	flag_if(tcb, TF_NODELAY, o.nodelay);
+	flag_if(tcb, TF_NODELAY, o.nodelay & SD_EVOPT_ON);
+	if (o.slowack != tcb->slowack_ev)
+		flag_if(tcb, TF_PINGPONG, o.slowack & SD_EVOPT_ON);
+	tcb->nodelay_ev = o.nodelay;
+	tcb->slowack_ev = o.slowack;
 	flag_if(tcb, TF_CORK, o.cork);
 	flag_if(tcb, TF_KEEPALIVE, o.keepalive);
 	flag_if(tcb, TF_NO_DF, o.pmtudisc == IP_PMTUDISC_OMIT);
-	if (o.quickack) {
-		tcb->quick = TCP_QUICKACKS;
-		tcb->flags &= ~TF_PINGPONG;
-	}
 	tcb->tos = o.tos;
 	tcb->ttl = o.ttl;
 	tcb->keep_cnt = o.keep_cnt;
 	tcb->syn_cnt = o.syncnt;
+	tcb->linger2_s = o.linger2_s;
 	tcb->keep_idle_s = o.keep_idle_s;
 	tcb->keep_intvl_s = o.keep_intvl_s;
 	tcb->user_timeout_ms = o.user_timeout_ms;
 	tcb->maxseg = o.maxseg >= TCP_MSS_MIN ? o.maxseg : 0;
+}
+
+/* The program has written; how it ended holds until the next flush. */
+static void note_write(struct tcb *tcb, uint32_t flags)
+{
+	tcb->flags2 &= ~(T2_FRESH | T2_MORE);
+	if (tcb->snd_nxt == tcb->snd_tail)
+		tcb->flags2 |= T2_FRESH;
+	tcb->more = !!(flags & SD_P_MORE);
+	if (tcb->more)
+		tcb->flags2 |= T2_MORE;
 }
 
 bool tcp_tx_pull(struct stack *st, struct tcb *tcb)
@@ -106,8 +135,10 @@ bool tcp_tx_pull(struct stack *st, struct tcb *tcb)
 	if (!sp || tcb->flags & TF_FIN)
 		return true;
 	tail = ld_acq(&sp->tx_tail);		/* pairs with the writer's st_rel */
-	if (tail != tcb->snd_tail)
+	if (tail != tcb->snd_tail) {
 		rate_app_limited(tcb);
+		note_write(tcb, ld_rlx(&sp->flags));
+	}
 	if (pos_lt(tail, tcb->snd_tail) || pos_lt(tcb->snd_una + SD_FIFO_MAX, tail)) {
 		tcb->flags |= TF_HOSTILE;
 		tcp_due(st, tcb, DUE_TX);
@@ -139,8 +170,8 @@ void tcp_negotiate(struct stack *st, struct tcb *tcb, const struct tcp_seg *seg)
 	flag_if(tcb, TF_TS, o->has_ts && conf->tcp_timestamps);
 	flag_if(tcb, TF_SACK, o->sack_ok && conf->tcp_sack);
 	tcb->snd_ws = tcb->flags & TF_WS ? o->wscale : 0;
-	if (!(tcb->flags & TF_WS))
-		tcb->rcv_ws = 0;
+	if (!(tcb->flags & TF_WS) && (seg->flags & TH_ACK || tcb->flags & TF_PASSIVE))
+		tcb->rcv_ws = 0;	/* else our SYN+ACK still has to offer it */
 	if (tcb->flags & TF_TS) {
 		tcb->ts_recent = o->tsval;
 		tcb->ts_recent_ms = tcp_ms(st);
@@ -186,16 +217,34 @@ static void first_rtt(struct stack *st, struct tcb *tcb, const struct tcp_seg *s
 		tcb->rack_us = 0;
 }
 
+/* Until the first data tells: small, so that it is acknowledged at once. */
+static uint32_t rcv_mss_guess(const struct tcb *tcb)
+{
+	uint32_t wnd = (uint32_t)pos_span(tcb->rcv_nxt, tcb->rcv_adv);
+	uint32_t mss = u32_min(u32_min(tcp_advmss(tcb), tcb->mss),
+			       u32_min(wnd / 2, TCP_MSS_UNKNOWN));
+
+	return u32_max(mss, TCP_MSS_MIN);
+}
+
 /* SYN_SENT or SYN_RECV -> ESTABLISHED; the slot is there. */
 void tcp_established(struct stack *st, struct tcb *tcb, const struct tcp_seg *seg)
 {
 	struct sd_slot_p *sp = sock_slot_p(st, tcb->id);
 
 	first_rtt(st, tcb, seg);
+	if (!(tcb->flags & TF_WS))
+		tcb->rcv_ws = 0;
+	if (tcb->flags & TF_PASSIVE) {
+		tcb->max_wnd = (uint32_t)seg->wnd << tcb->snd_ws;	/* the SYN's was a guess */
+		sync_mss(st, tcb);
+	}
+	tcb->rcv_mss = (uint16_t)rcv_mss_guess(tcb);
 	tcb->cwnd = TCP_IW;
 	if (tcb->syn_rtx > 1)
 		tcb->cwnd = 1;		/* RFC 6298 5.7, Linux: more than one SYN was lost */
 	tcp_cc_switch(st, tcb, tcb->cc);
+	tcb->snd_push = (uint32_t)tcb->snd_una;
 	tcb->snd_sml = tcb->high_seq = tcb->usage_seq = tcb->rtt_seq = (uint32_t)tcb->snd_una;
 	tcb->retrans_ms = 0;
 	tcb->rtx_cnt = 0;

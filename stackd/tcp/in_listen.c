@@ -53,7 +53,7 @@ void tcp_listen_down(struct stack *st, uint32_t listener)
 	struct tcp_state *ts = st->tcp;
 
 	while (ts->syn_head[listener])
-		tcp_abort(st, &ts->tcb_base[ts->syn_head[listener]], ECONNRESET, true);
+		tcp_abort(st, &ts->tcb_base[ts->syn_head[listener]], ECONNRESET, false);
 }
 
 /* ---- a SYN ---- */
@@ -106,8 +106,8 @@ static int set_up(struct stack *st, struct tcb *tcb, const struct sock_listener 
 		return err;
 	tcb->ts_off = tcp_ts_offset(st, &tcb->t);
 	tcb->irs = seg->seq;
-	tcp_window_init(st, tcb);
 	tcp_negotiate(st, tcb, seg);
+	tcp_window_init(st, tcb);
 	if (tcp_ecn_wanted(st, tcb) && (seg->flags & (TH_ECE | TH_CWR)) == (TH_ECE | TH_CWR))
 		tcb->flags2 |= T2_ECN;
 	return 0;

@@ -11,10 +11,48 @@
 
 /* ---- first: sequence number ---- */
 
+/* RFC 7323 5.3. A tick behind is forgiven, as Linux does: two queues may race. */
 static bool paws_old(struct stack *st, const struct tcb *tcb, const struct tcp_seg *seg)
 {
-	return (tcb->flags & TF_TS) && seg->o.has_ts && u32_lt(seg->o.tsval, tcb->ts_recent) &&
+	return (tcb->flags & TF_TS) && seg->o.has_ts && tcb->ts_recent &&
+	       (int32_t)(tcb->ts_recent - seg->o.tsval) > 1 &&
 	       tcp_ms(st) - tcb->ts_recent_ms < TCP_PAWS_AGE_MS;
+}
+
+/* A pure ACK that two paths have swapped: a duplicate, changing no window, a retransmission timeout
+ * old at most. It does no harm and is taken. */
+static bool swapped_ack(const struct tcb *tcb, const struct tcp_seg *seg)
+{
+	uint64_t edge = seg->ack_pos + ((uint64_t)seg->wnd << tcb->snd_ws);
+	uint32_t age = tcb->ts_recent - seg->o.tsval;
+
+	return seg->pos == seg->end && seg->flags & TH_ACK && seg->pos == tcb->rcv_nxt &&
+	       seg->ack_pos == tcb->snd_una && !u32_lt(tcb->snd_wl1, (uint32_t)seg->pos) &&
+	       !pos_lt(tcb->snd_edge, edge) && seg->wnd && age <= tcb->rto_us / 1000 * 12 / 10;
+}
+
+/* Return: TCP_NEXT, or what is to be said to a segment with an old timestamp. */
+static enum tcp_verdict step_paws(struct stack *st, struct tcb *tcb, struct tcp_seg *seg)
+{
+	if (!paws_old(st, tcb, seg) || seg->flags & TH_RST || swapped_ack(tcb, seg))
+		return TCP_NEXT;
+	seg->why = DROP_TCP_PAWS;
+	if (seg->flags & TH_SYN)
+		return TCP_DONE;		/* challenged */
+	if (seg->pos == seg->end && seg->flags & TH_ACK && pos_lt(seg->pos, tcb->rcv_nxt)) {
+		snmp_inc(st, SNMP_TcpExt_PAWSOldAck);
+		return TCP_DROP;
+	}
+	snmp_inc(st, SNMP_TcpExt_PAWSEstab);
+	return TCP_DONE;
+}
+
+/* A peer that has closed resets with the number of its FIN when it gets our data. */
+static bool after_fin(const struct tcb *tcb, const struct tcp_seg *seg)
+{
+	return seg->pos + 1 == tcb->rcv_nxt &&
+	       (tcb->state == SD_ST_CLOSE_WAIT || tcb->state == SD_ST_LAST_ACK ||
+		tcb->state == SD_ST_CLOSING);
 }
 
 /* Answer to a segment outside the window: an ACK that says where we are. Data that lies wholly
@@ -24,7 +62,7 @@ static enum tcp_verdict out_of_window(struct stack *st, struct tcb *tcb, struct 
 	bool pure = seg->len == 0 && !(seg->flags & TH_FIN);
 
 	if (seg->flags & TH_RST)
-		return TCP_DROP;
+		return after_fin(tcb, seg) ? TCP_NEXT : TCP_DROP;
 	if (seg->flags & TH_SYN) {
 		tcp_send_challenge(st, tcb);
 		snmp_inc(st, SNMP_TcpExt_TCPSYNChallenge);
@@ -40,22 +78,33 @@ static enum tcp_verdict out_of_window(struct stack *st, struct tcb *tcb, struct 
 	return TCP_DROP;
 }
 
+/* Our SYN+ACK was lost. */
+static enum tcp_verdict syn_again(struct stack *st, struct tcb *tcb)
+{
+	if (tcp_oow_limited(st, &tcb->last_oow_ms))
+		return TCP_DONE;
+	snmp_inc(st, SNMP_TcpExt_TCPSynRetrans);
+	snmp_inc(st, SNMP_Tcp_RetransSegs);
+	tcb->retrans++;
+	tcp_send_syn(st, tcb);
+	return TCP_DONE;
+}
+
 static enum tcp_verdict step_seq(struct stack *st, struct tcb *tcb, struct tcp_seg *seg)
 {
+	enum tcp_verdict v;
+
 	if (tcb->state == SD_ST_SYN_RECV && seg->flags & TH_SYN && seg->pos + 1 == tcb->rcv_nxt) {
-		if (!(seg->flags & TH_ACK)) {
-			if (!tcp_oow_limited(st, &tcb->last_oow_ms))
-				tcp_send_syn(st, tcb);	/* our SYN+ACK was lost */
-			return TCP_DONE;
-		}
+		if (!(seg->flags & TH_ACK))
+			return syn_again(st, tcb);
 		seg->flags &= ~TH_SYN;			/* simultaneous open */
 		seg->pos++;
+		tcp_dsack_note(st, tcb, tcb->rcv_nxt - 1, tcb->rcv_nxt);
+		tcp_due(st, tcb, DUE_ACK);
 	}
-	if (paws_old(st, tcb, seg) && !(seg->flags & TH_RST)) {
-		snmp_inc(st, SNMP_TcpExt_PAWSEstab);
-		seg->why = DROP_TCP_PAWS;
-		return out_of_window(st, tcb, seg);
-	}
+	v = step_paws(st, tcb, seg);
+	if (v != TCP_NEXT)
+		return v == TCP_DONE ? out_of_window(st, tcb, seg) : v;
 	seg->why = DROP_TCP_SEQ;
 	if (pos_lt(seg->end, tcb->rcv_wup) || pos_lt(pos_max(tcb->rcv_adv, tcb->rcv_nxt), seg->pos))
 		return out_of_window(st, tcb, seg);
@@ -64,13 +113,28 @@ static enum tcp_verdict step_seq(struct stack *st, struct tcb *tcb, struct tcp_s
 
 /* ---- second: RST; third would be security, which nobody has; fourth: SYN ---- */
 
+/* RFC 5961 3.2; also the end of what was SACKed: the peer may have sent more than has come. */
+static bool rst_exact(const struct tcb *tcb, const struct tcp_seg *seg)
+{
+	uint32_t high;
+
+	if (seg->pos == tcb->rcv_nxt || after_fin(tcb, seg))
+		return true;
+	if (!tcb->sel_cnt)
+		return false;
+	high = tcb->sel[0][1];
+	for (unsigned i = 1; i < tcb->sel_cnt; i++)
+		high = u32_lt(high, tcb->sel[i][1]) ? tcb->sel[i][1] : high;
+	return (uint32_t)seg->pos == high;
+}
+
 static enum tcp_verdict step_rst(struct stack *st, struct tcb *tcb, struct tcp_seg *seg)
 {
 	int err = ECONNRESET;
 
 	if (!(seg->flags & TH_RST))
 		return TCP_NEXT;
-	if (seg->pos != tcb->rcv_nxt) {
+	if (!rst_exact(tcb, seg)) {
 		tcp_send_challenge(st, tcb);	/* RFC 5961 3.2 */
 		return TCP_DROP;
 	}
@@ -86,9 +150,14 @@ static enum tcp_verdict step_syn(struct stack *st, struct tcb *tcb, struct tcp_s
 {
 	if (!(seg->flags & TH_SYN))
 		return TCP_NEXT;
+	seg->why = DROP_TCP_FLAGS;
+	if (tcb->flags & TF_EMBRYO) {
+		tcp_reply_rst(st, seg, &tcb->t);	/* another one: neither is believed */
+		tcp_abort(st, tcb, ECONNREFUSED, false);
+		return TCP_DROP;
+	}
 	snmp_inc(st, SNMP_TcpExt_TCPSYNChallenge);
 	tcp_send_challenge(st, tcb);		/* RFC 5961 4.2 */
-	seg->why = DROP_TCP_FLAGS;
 	return TCP_DROP;
 }
 
@@ -213,16 +282,19 @@ static enum tcp_verdict take_fin(struct stack *st, struct tcb *tcb)
 	tcb->flags = (tcb->flags | TF_RCV_FIN) & ~TF_FIN_SEEN;
 	tcb->rcv_nxt++;
 	tcp_ranges_put(st, &tcb->ooo);
+	tcb->sel_cnt = 0;
 	if (e)
 		or_sc(&e->flags, SD_E_RCV_FIN);	/* pairs with the reader's ld_acq */
 	if (tcb->flags & TF_FIN)
 		ev |= SD_EV_HUP;
-	tcp_due(st, tcb, DUE_ACK);
 	switch (tcb->state) {
 	case SD_ST_ESTABLISHED:
+		tcb->flags |= TF_PINGPONG;	/* our FIN may carry the ACK */
+		tcp_ack_sched(st, tcb);
 		tcp_set_state(st, tcb, SD_ST_CLOSE_WAIT);
 		break;
 	case SD_ST_FIN_WAIT1:
+		tcp_due(st, tcb, DUE_ACK);
 		tcp_set_state(st, tcb, SD_ST_CLOSING);
 		break;
 	case SD_ST_FIN_WAIT2:
@@ -317,11 +389,17 @@ static enum tcp_verdict checks(struct stack *st, struct tcb *tcb, struct tcp_seg
 }
 
 /* An orphan whose FIN was acknowledged needs neither slot nor FIFO any more. */
-static void after_steps(struct stack *st, struct tcb *tcb)
+static void after_steps(struct stack *st, struct tcb *tcb, const struct tcp_seg *seg)
 {
 	tcb_assert(st, tcb);
 	if (tcb->state != SD_ST_FIN_WAIT2 || !(tcb->flags & TF_ORPHAN))
 		return;
+	if (tcb->linger2_s == SD_LINGER2_NONE) {
+		snmp_inc(st, SNMP_TcpExt_TCPAbortOnData);
+		tcp_reply_rst(st, seg, &tcb->t);
+		tcp_abort(st, tcb, 0, false);
+		return;
+	}
 	if (tcb->due & DUE_ACK)
 		tcp_send_ack(st, tcb);
 	tcp_to_timewait(st, tcb, SD_ST_FIN_WAIT2);
@@ -347,6 +425,6 @@ enum tcp_verdict tcp_in_sync(struct stack *st, struct tcb *tcb, struct tcp_seg *
 	if (v == TCP_NEXT)
 		v = step_fin(st, tcb, seg);
 	if (tcb_at(st, idx))
-		after_steps(st, tcb);
+		after_steps(st, tcb, seg);
 	return v;
 }

@@ -9,11 +9,24 @@
 
 #define SYN_AGAIN_US 2000
 
+/* RFC 7323: the echo must be of something that we have sent since the first SYN. */
+static bool echo_wrong(struct stack *st, const struct tcb *tcb, const struct tcp_seg *seg)
+{
+	uint32_t first = tcb->syn_ms, echo = seg->o.tsecr - tcb->ts_off;
+
+	return ld_rlx(&st->sys->tcp_timestamps) && seg->o.has_ts && seg->o.tsecr &&
+	       (u32_lt(echo, first) || u32_lt(tcp_ms(st), echo));
+}
+
 /* First: the ACK bit. */
 static enum tcp_verdict step_ack(struct stack *st, struct tcb *tcb, struct tcp_seg *seg)
 {
-	if (!(seg->flags & TH_ACK) || seg->ack_pos == tcb->snd_una)
+	if (!(seg->flags & TH_ACK))
 		return TCP_NEXT;
+	if (seg->ack_pos == tcb->snd_una && !echo_wrong(st, tcb, seg))
+		return TCP_NEXT;
+	if (seg->ack_pos == tcb->snd_una)
+		snmp_inc(st, SNMP_TcpExt_PAWSActive);
 	if (!(seg->flags & TH_RST))
 		tcp_reply_rst(st, seg, &tcb->t);
 	/* The reset ends what the peer still thought to have: the SYN is worth another try at once,

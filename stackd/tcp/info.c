@@ -11,7 +11,9 @@ static uint8_t info_options(const struct tcb *tcb)
 {
 	return (uint8_t)((tcb->flags & TF_TS ? TCPI_OPT_TIMESTAMPS : 0) |
 			 (tcb->flags & TF_SACK ? TCPI_OPT_SACK : 0) |
-			 (tcb->flags & TF_WS ? TCPI_OPT_WSCALE : 0));
+			 (tcb->flags & TF_WS ? TCPI_OPT_WSCALE : 0) |
+			 (tcb->flags2 & T2_ECN ? TCPI_OPT_ECN : 0) |
+			 (tcb->flags2 & T2_ECN_SEEN ? TCPI_OPT_ECN_SEEN : 0));
 }
 
 static void fill_loss(const struct tcb *tcb, struct tcp_info *i)
@@ -96,11 +98,11 @@ void tcp_getinfo(struct stack *st, struct tcb *tcb, struct stack_reply_to to)
 	i->tcpi_rcv_wscale = tcb->rcv_ws & 15;
 	i->tcpi_snd_mss = tcb->mss;
 	i->tcpi_rcv_mss = tcb->rcv_mss;
-	i->tcpi_advmss = (uint32_t)(tcb->mtu - TCP_HDRS);
+	i->tcpi_advmss = tcp_advmss(tcb);
 	i->tcpi_pmtu = tcb->mtu;
 	i->tcpi_snd_ssthresh = tcb->ssthresh;
 	i->tcpi_snd_cwnd = tcb->cwnd;
-	i->tcpi_rcv_space = u32_min(tcb->rcv_ssthresh, TCP_IW * (uint32_t)(tcb->mtu - TCP_HDRS));
+	i->tcpi_rcv_space = u32_min(tcb->rcv_ssthresh, TCP_IW * tcp_advmss(tcb));
 	i->tcpi_rcv_ssthresh = tcb->rcv_ssthresh;
 	i->tcpi_bytes_acked = tcp_data_una(tcb);
 	i->tcpi_bytes_sent = pos_min(tcb->snd_nxt, tcb->snd_tail) + tcb->bytes_retrans;

@@ -193,7 +193,7 @@ static void on_frag_needed(struct stack *st, struct tcb *tcb, uint32_t mtu)
 	tcp_set_mtu(st, tcb, mtu);
 	if (tcb->mss < old && tcb->snd_nxt != tcb->snd_una && tcb->state != SD_ST_SYN_SENT &&
 	    tcb->state != SD_ST_SYN_RECV)
-		tcp_simple_retransmit(st, tcb, false);
+		tcp_simple_retransmit(st, tcb);
 }
 
 void tcp_err(struct stack *st, const struct ip_err_info *info)

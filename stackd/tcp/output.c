@@ -99,7 +99,7 @@ static bool partial_ok(const struct tcb *tcb)
 {
 	if (tcb->flags & (TF_PUSH_NOW | TF_FIN))
 		return true;
-	if (tcb->flags & TF_CORK)
+	if (tcb->flags & TF_CORK || tcb->flags2 & T2_MORE)
 		return false;
 	return tcb->flags & TF_NODELAY || !u32_lt((uint32_t)tcb->snd_una, tcb->snd_sml);
 }
@@ -119,36 +119,50 @@ static uint64_t plan(const struct tcb *tcb, uint32_t segs, bool *ret_fin)
 	uint64_t avail = pos_span(tcb->snd_nxt, tcb->snd_tail);
 	uint64_t wnd = pos_span(tcb->snd_nxt, tcb->snd_edge);
 	uint32_t mss = tcp_seg_mss(tcb);
-	uint64_t n = u64_min(u64_min(avail, wnd), u64_min(tcp_frame_max(tcb),
-							  (uint64_t)segs * mss));
+	uint64_t most = u64_min(tcp_frame_max(tcb), (uint64_t)segs * mss);
+	uint64_t n = u64_min(avail, wnd);
 
 	*ret_fin = false;
-	if (n < avail && n >= mss)
-		n -= n % mss;
-	else if (n < avail && !(tcb->flags & TF_PUSH_NOW))
+	if (n >= most)
+		n = most - most % mss;
+	else if (n < avail && n < mss && !(tcb->flags & TF_PUSH_NOW))
 		return 0;			/* a silly window: the probe timer breaks it up */
-	else if (n == avail && n > mss && n % mss && !partial_ok(tcb))
+	else if (n % mss && !partial_ok(tcb))
 		n -= n % mss;
-	else if (n == avail && n < mss && !partial_ok(tcb))
-		n = 0;
 	*ret_fin = fin_due(tcb) && n == avail && (n < wnd || !n);
 	return n;
+}
+
+/* PSH ends what the program has written, and comes at least once per half window of it. Frames of
+ * several segments say it, too, so that receivers do not wait for more of them. */
+static bool pushed(const struct tcb *tcb, uint64_t end)
+{
+	if (end == tcb->snd_tail && !tcb->more)
+		return true;
+	return tcb->flags2 & T2_FRESH &&
+	       u32_lt(tcb->snd_push + tcb->max_wnd / 2, (uint32_t)end);
 }
 
 /* Return: 0, -ENOBUFS, -EPROTO. */
 static int send_one(struct stack *st, struct tcb *tcb, uint64_t n, bool fin)
 {
 	uint32_t rec = txq_get(st), was = tcb->packets_out;
+	bool push = n && pushed(tcb, tcb->snd_nxt + n);
+	bool psh = push || n > tcp_seg_mss(tcb);
 	int err;
 
 	if (!rec)
 		return -ENOBUFS;
-	err = tcp_send_data(st, tcb, tcb->snd_nxt, n, fin);
+	err = tcp_send_data(st, tcb, tcb->snd_nxt, n,
+			    (uint8_t)((psh ? TH_PSH : 0) | (fin ? TH_FIN : 0)));
 	if (err) {
 		txq_unget(st, rec);
 		return err;
 	}
-	txq_append(st, tcb, rec, (uint32_t)n + fin, fin);
+	txq_append(st, tcb, rec, (uint32_t)n + fin,
+		   (uint16_t)((push ? TXR_PSH : 0) | (fin ? TXR_FIN : 0)));
+	if (push)
+		tcb->snd_push = (uint32_t)(tcb->snd_nxt + n);
 	tcb->snd_nxt += n + fin;
 	if (n && n % tcb->mss)
 		tcb->snd_sml = (uint32_t)tcb->snd_nxt;
@@ -246,6 +260,7 @@ void tcp_output(struct stack *st, struct tcb *tcb)
 		err = send_new(st, tcb);
 	}
 	tcb->flags &= ~TF_PUSH_NOW;
+	tcb->flags2 &= ~(T2_FRESH | T2_MORE);
 	if (err == -EPROTO) {
 		tcb->flags |= TF_HOSTILE;
 		return;

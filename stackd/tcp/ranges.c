@@ -41,7 +41,6 @@ bool tcp_ranges_add(struct tcp_ranges *r, uint64_t lo, uint64_t hi, uint64_t *re
 		r->r[i].hi = pos_max(r->r[j - 1].hi, hi);
 		cut_out(r, i + 1, j - i - 1);
 	}
-	r->recent = i;
 	*ret_new = hi - lo - known;
 	return true;
 }
@@ -53,7 +52,6 @@ void tcp_ranges_trim(struct tcp_ranges *r, uint64_t below)
 	while (n < r->cnt && pos_le(r->r[n].hi, below))
 		n++;
 	cut_out(r, 0, n);
-	r->recent = r->recent >= n ? r->recent - n : 0;
 	if (r->cnt)
 		r->r[0].lo = pos_max(r->r[0].lo, below);
 }
@@ -65,6 +63,25 @@ uint64_t tcp_ranges_sum(const struct tcp_ranges *r, uint64_t lo, uint64_t hi)
 	for (unsigned i = 0; i < r->cnt; i++)
 		sum += pos_span(pos_max(r->r[i].lo, lo), pos_min(r->r[i].hi, hi));
 	return sum;
+}
+
+bool tcp_ranges_overlap(const struct tcp_ranges *r, struct tcp_range *io)
+{
+	uint64_t lo = 0, hi = 0;
+	bool any = false;
+
+	for (unsigned i = 0; i < r->cnt; i++) {
+		uint64_t l = pos_max(r->r[i].lo, io->lo), h = pos_min(r->r[i].hi, io->hi);
+
+		if (!pos_lt(l, h))
+			continue;
+		lo = any ? lo : l;
+		hi = h;
+		any = true;
+	}
+	if (any)
+		*io = (struct tcp_range){ lo, hi };
+	return any;
 }
 
 /* ---- the pool ---- */
@@ -81,7 +98,6 @@ struct tcp_ranges *tcp_ranges_get(struct stack *st, uint32_t *idx)
 		if (!*idx)
 			return NULL;
 		st->tcp->ranges[*idx].cnt = 0;
-		st->tcp->ranges[*idx].recent = 0;
 	}
 	return &st->tcp->ranges[*idx];
 }

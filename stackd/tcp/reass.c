@@ -84,6 +84,8 @@ static void absorb(struct stack *st, struct tcb *tcb)
 
 	if (!r)
 		return;
+	if (r->cnt && pos_lt(r->r[0].lo, tcb->rcv_nxt))
+		tcp_dsack_note(st, tcb, r->r[0].lo, pos_min(r->r[0].hi, tcb->rcv_nxt));
 	while (r->cnt && pos_le(r->r[0].lo, tcb->rcv_nxt)) {
 		tcb->rcv_nxt = pos_max(tcb->rcv_nxt, r->r[0].hi);
 		tcp_ranges_trim(r, tcb->rcv_nxt);
@@ -119,13 +121,17 @@ enum tcp_verdict tcp_data_in_order(struct stack *st, struct tcb *tcb, struct tcp
 	}
 	tcb->rcv_nxt += got;
 	absorb(st, tcb);
+	if (tcb->sel_cnt)
+		tcp_sack_advance(tcb);
 	publish(st, tcb);
 	if (!tcb->dl[DL_TRIM])
 		tcp_dl_set(st, tcb, DL_TRIM, TCP_TRIM_US);
 	if (had_holes)
 		tcp_due(st, tcb, DUE_ACK);
 	tcp_data_event(st, tcb, seg);
-	tcp_ack_sched(st, tcb, seg);
+	if (tcb->flags & TF_FIN_SEEN && tcb->rcv_fin == tcb->rcv_nxt)
+		tcb->flags |= TF_PINGPONG;	/* the answer, or our FIN, may carry the ACK */
+	tcp_ack_sched(st, tcb);
 	tcp_rcv_tune(st, tcb);
 	return TCP_NEXT;
 }
@@ -134,16 +140,22 @@ static enum tcp_verdict data_ahead(struct stack *st, struct tcb *tcb, struct tcp
 {
 	struct tcp_ranges *r = tcp_ranges_get(st, &tcb->ooo);
 	enum tcp_verdict v = TCP_DROP;
+	struct tcp_range twice;
 	uint64_t got, fresh;
+	bool known;
 
 	seg->why = DROP_TCP_RCVBUF;
 	if (!r || (r->cnt == TCP_RANGES && pos_lt(r->r[r->cnt - 1].hi, seg->pos)))
 		goto out_ack;
 	got = store(st, tcb, seg, seg->pos, 0, seg->len);
+	twice = (struct tcp_range){ seg->pos, seg->pos + got };
+	known = tcp_ranges_overlap(r, &twice);
 	if (got && tcp_ranges_add(r, seg->pos, seg->pos + got, &fresh)) {
 		v = TCP_NEXT;
-		if (fresh < got)
-			tcp_dsack_note(st, tcb, seg->pos, seg->pos + got);
+		tcp_sack_note(tcb, seg->pos, seg->pos + got +
+			      (tcb->flags & TF_FIN_SEEN && tcb->rcv_fin == seg->pos + got));
+		if (known)
+			tcp_dsack_note(st, tcb, twice.lo, twice.hi);
 	}
 	if (!r->cnt)
 		tcp_ranges_put(st, &tcb->ooo);
@@ -209,12 +221,14 @@ enum tcp_verdict tcp_step_data(struct stack *st, struct tcb *tcb, struct tcp_seg
 	if (!seg->len && !(seg->flags & TH_FIN))
 		return TCP_NEXT;
 	if (!open || tcb->flags & TF_RCV_FIN) {
-		tcp_due(st, tcb, DUE_ACK);	/* the peer has not seen our ACK of its FIN */
+		if (pos_lt(seg->pos, tcb->rcv_nxt))
+			tcp_due(st, tcb, DUE_ACK);	/* our ACK of the FIN was lost */
 		return TCP_NEXT;
 	}
 	if (unwanted(tcb, seg)) {
 		snmp_inc(st, SNMP_TcpExt_TCPAbortOnData);
-		tcp_abort(st, tcb, ECONNRESET, true);
+		tcp_reply_rst(st, seg, &tcb->t);
+		tcp_abort(st, tcb, ECONNRESET, false);
 		seg->why = DROP_TCP_CLOSED;
 		return TCP_DROP;
 	}
@@ -232,6 +246,8 @@ enum tcp_verdict tcp_step_data(struct stack *st, struct tcb *tcb, struct tcp_seg
 	if (pos_lt(tcb->rcv_nxt, seg->pos)) {
 		if (seg->len)
 			return data_ahead(st, tcb, seg);
+		if (tcb->flags & TF_FIN_SEEN && tcb->rcv_fin == seg->pos)
+			tcp_sack_note(tcb, seg->pos, seg->pos + 1);
 		tcp_send_ack(st, tcb);		/* a FIN with a hole before it: say so */
 		return TCP_NEXT;
 	}

@@ -402,7 +402,7 @@ void tcp_enter_loss(struct stack *st, struct tcb *tcb)
 		tcb->flags |= TF_FRTO;
 }
 
-void tcp_simple_retransmit(struct stack *st, struct tcb *tcb, bool all)
+void tcp_simple_retransmit(struct stack *st, struct tcb *tcb)
 {
 	struct tcp_txr *r = txr_at(st, tcb->txq_head);
 	uint32_t lost = tcb->lost_out;
@@ -410,13 +410,13 @@ void tcp_simple_retransmit(struct stack *st, struct tcb *tcb, bool all)
 	for (; r; r = txr_at(st, r->next)) {
 		bool large = r->mss > tcb->mss && txr_data(r) > tcb->mss;
 
-		if (r->flags & TXR_SACKED || !(large || all))
+		if (r->flags & TXR_SACKED || !large)
 			continue;
 		tcp_mark_lost(st, tcb, r);
 		txq_untime(st, tcb, r);
 		txq_recut(tcb, r);
 	}
-	if (lost == tcb->lost_out && !all)
+	if (lost == tcb->lost_out)
 		return;
 	if (tcb->ca != CA_LOSS) {
 		/* no sign of congestion: nothing is reduced, and nothing to take back */

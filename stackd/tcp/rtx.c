@@ -14,7 +14,7 @@
 /* Small neighbours that are lost, too, travel together. */
 static void collapse(struct stack *st, struct tcb *tcb, struct tcp_txr *r)
 {
-	const uint8_t marks = TXR_SACKED | TXR_LOST | TXR_RTX | TXR_FIN;
+	const uint16_t marks = TXR_SACKED | TXR_LOST | TXR_RTX | TXR_FIN;
 
 	for (;;) {
 		struct tcp_txr *n = txr_at(st, r->next);
@@ -75,7 +75,7 @@ static void note_rtx(struct stack *st, struct tcb *tcb, struct tcp_txr *r, bool 
 int tcp_rtx_one(struct stack *st, struct tcb *tcb, struct tcp_txr *r, uint32_t segs, bool probe)
 {
 	int64_t len = sendable(tcb, r, u32_max(segs, 1));
-	bool fin;
+	uint8_t flags;
 	int err;
 
 	if (len < 0)
@@ -88,8 +88,9 @@ int tcp_rtx_one(struct stack *st, struct tcb *tcb, struct tcp_txr *r, uint32_t s
 	} else {
 		collapse(st, tcb, r);
 	}
-	fin = r->flags & TXR_FIN;
-	err = tcp_send_data(st, tcb, r->pos, r->len - fin, fin);
+	flags = (r->flags & TXR_PSH || r->segs > 1 ? TH_PSH : 0) |
+		(r->flags & TXR_FIN ? TH_FIN : 0);
+	err = tcp_send_data(st, tcb, r->pos, txr_data(r), flags);
 	if (err) {
 		snmp_inc(st, SNMP_TcpExt_TCPRetransFail);
 		return err;

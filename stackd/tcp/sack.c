@@ -5,6 +5,8 @@
  * Spec:    RFC 2018; RFC 2883 (D-SACK); RFC 8985 (reordering)
  * Holds:   blocks are believed only inside [snd_una, snd_nxt], D-SACKs only about what was sent
  */
+#include <string.h>
+
 #include "stackd/tcp/tcp_int.h"
 
 /* ---- sender ---- */
@@ -142,7 +144,7 @@ static bool fit(struct stack *st, struct tcb *tcb, struct tcp_txr *r, const stru
 
 static bool mergeable(const struct tcp_txr *r, const struct tcp_txr *n)
 {
-	const uint8_t same = TXR_SACKED | TXR_EVER | TXR_RTX;
+	const uint16_t same = TXR_SACKED | TXR_EVER | TXR_RTX;
 
 	return n && r->flags & TXR_SACKED && (r->flags & same) == (n->flags & same) &&
 	       r->mss == n->mss && r->len % r->mss == 0 && r->segs + n->segs < 60000;
@@ -254,18 +256,50 @@ void tcp_dsack_note(struct stack *st, struct tcb *tcb, uint64_t lo, uint64_t hi)
 	tcb->flags |= TF_DSACK;
 }
 
-/* Does a range end where the FIN lies that came too early? */
-static bool fin_joins(const struct tcb *tcb, const struct tcp_ranges *r)
+static void sel_drop(struct tcb *tcb, unsigned i)
 {
-	return r && r->cnt && r->r[r->cnt - 1].hi == tcb->rcv_fin;
+	tcb->sel_cnt--;
+	memmove(&tcb->sel[i], &tcb->sel[i + 1], (tcb->sel_cnt - i) * sizeof(tcb->sel[0]));
 }
 
-/* RFC 2018 4: the range that holds the segment that came last goes first, then others. */
-unsigned tcp_sack_blocks(struct stack *st, struct tcb *tcb, uint32_t (*blk)[2], unsigned max)
+/* RFC 2018 4: the block that holds what came last goes first, the others as they were reported
+ * before; those that touch it are part of it. */
+void tcp_sack_note(struct tcb *tcb, uint64_t lo, uint64_t hi)
 {
-	const struct tcp_ranges *r = tcp_ranges_at(st, tcb->ooo);
-	bool fin = (tcb->flags & (TF_FIN_SEEN | TF_RCV_FIN)) == TF_FIN_SEEN;
-	unsigned n = 0, i;
+	uint32_t l = (uint32_t)lo, h = (uint32_t)hi;
+	unsigned i = 0;
+
+	if (!(tcb->flags & TF_SACK))
+		return;
+	while (i < tcb->sel_cnt) {
+		if (u32_lt(h, tcb->sel[i][0]) || u32_lt(tcb->sel[i][1], l)) {
+			i++;
+			continue;
+		}
+		l = u32_lt(tcb->sel[i][0], l) ? tcb->sel[i][0] : l;
+		h = u32_lt(h, tcb->sel[i][1]) ? tcb->sel[i][1] : h;
+		sel_drop(tcb, i);
+		i = 0;
+	}
+	if (tcb->sel_cnt == TCP_SACK_MAX)
+		tcb->sel_cnt--;
+	memmove(&tcb->sel[1], &tcb->sel[0], tcb->sel_cnt * sizeof(tcb->sel[0]));
+	tcb->sel[0][0] = l;
+	tcb->sel[0][1] = h;
+	tcb->sel_cnt++;
+}
+
+/* rcv_nxt has moved: what it covers is reported no more. */
+void tcp_sack_advance(struct tcb *tcb)
+{
+	for (unsigned i = tcb->sel_cnt; i-- > 0;)
+		if (!u32_lt((uint32_t)tcb->rcv_nxt, tcb->sel[i][0]))
+			sel_drop(tcb, i);
+}
+
+unsigned tcp_sack_blocks(struct tcb *tcb, uint32_t (*blk)[2], unsigned max)
+{
+	unsigned n = 0;
 
 	if (!(tcb->flags & TF_SACK))
 		return 0;
@@ -274,14 +308,9 @@ unsigned tcp_sack_blocks(struct stack *st, struct tcb *tcb, uint32_t (*blk)[2], 
 		blk[n++][1] = tcb->dsack_hi;
 		tcb->flags &= ~TF_DSACK;
 	}
-	if (fin && !fin_joins(tcb, r) && n < max) {
-		blk[n][0] = rcv_seq(tcb, tcb->rcv_fin);
-		blk[n++][1] = rcv_seq(tcb, tcb->rcv_fin + 1);
-	}
-	for (unsigned k = 0; r && k < r->cnt && n < max; k++) {
-		i = k == 0 ? r->recent : k <= r->recent ? k - 1 : k;
-		blk[n][0] = rcv_seq(tcb, r->r[i].lo);
-		blk[n++][1] = rcv_seq(tcb, r->r[i].hi + (fin && r->r[i].hi == tcb->rcv_fin));
+	for (unsigned k = 0; k < tcb->sel_cnt && n < max; k++) {
+		blk[n][0] = rcv_seq(tcb, tcb->sel[k][0]);
+		blk[n++][1] = rcv_seq(tcb, tcb->sel[k][1]);
 	}
 	return n;
 }

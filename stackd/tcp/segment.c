@@ -113,8 +113,8 @@ static void fill_sync(struct stack *st, struct tcb *tcb, struct out *o, uint64_t
 		o->opt_len = (uint8_t)tcp_opts_ts(o->opt, ts_now(st, tcb), tcb->ts_recent);
 		max--;			/* what 40 bytes of options leave */
 	}
-	if (tcb->ooo || tcb->flags & (TF_DSACK | TF_FIN_SEEN)) {
-		unsigned n = tcp_sack_blocks(st, tcb, blk, max);
+	if (tcb->sel_cnt || tcb->flags & TF_DSACK) {
+		unsigned n = tcp_sack_blocks(tcb, blk, max);
 
 		o->opt_len += (uint8_t)tcp_opts_sack(o->opt + o->opt_len, blk, n);
 	}
@@ -187,7 +187,7 @@ static uint32_t syn_offers(struct stack *st, const struct tcb *tcb)
 {
 	const struct sysctl *c = st->sys;
 
-	if (tcb->state == SD_ST_SYN_RECV)
+	if (tcb->state == SD_ST_SYN_RECV && tcb->flags & TF_PASSIVE)
 		return tcb->flags;
 	return (c->tcp_sack ? TF_SACK : 0) | (c->tcp_timestamps ? TF_TS : 0) |
 	       (c->tcp_window_scaling ? TF_WS : 0);
@@ -220,26 +220,22 @@ void tcp_send_syn(struct stack *st, struct tcb *tcb)
 	} else {
 		tcb->flags2 &= ~T2_ECN_ASKED;
 	}
-	if (tcb->rtx_cnt == 0)
+	if (tcb->rtx_cnt == 0) {
 		tcb->rack_us = st->now_us;
+		tcb->syn_ms = tcp_ms(st);
+	}
 	emit(st, tcb, p, &o);
 }
 
 /* ---- data ---- */
 
-static unsigned opts_now(const struct tcb *tcb)
-{
-	unsigned n = tcb->flags & TF_TS ? TCP_TS_LEN : 0;
-
-	if (tcb->flags & TF_SACK && (tcb->ooo || tcb->flags & (TF_DSACK | TF_FIN_SEEN)))
-		n = TCP_OPTS_MAX;	/* at most: room for all blocks that fit */
-	return n;
-}
-
-/* Payload of a full segment that leaves now. */
+/* Payload of a full segment that leaves now: what is to be reported takes its share. */
 uint32_t tcp_seg_mss(const struct tcb *tcb)
 {
-	return tcb->mss_max - opts_now(tcb);
+	unsigned blks = tcb->sel_cnt + !!(tcb->flags & TF_DSACK);
+	unsigned most = tcb->flags & TF_TS ? TCP_SACK_MAX - 1 : TCP_SACK_MAX;
+
+	return blks ? tcb->mss - 4 - 8 * u32_min(blks, most) : tcb->mss;
 }
 
 uint32_t tcp_frame_max(const struct tcb *tcb)
@@ -248,10 +244,12 @@ uint32_t tcp_frame_max(const struct tcb *tcb)
 	uint32_t frags = (PKT_FRAGS - 1) * SD_CHUNK_SIZE;
 
 	room = u32_min(room, frags);
-	return room - room % mss;
+	if (tcb->flags2 & T2_FRESH)
+		room = tcp_half_wnd(tcb, room);
+	return u32_max(room - room % mss, mss);
 }
 
-int tcp_send_data(struct stack *st, struct tcb *tcb, uint64_t pos, uint64_t len, bool fin)
+int tcp_send_data(struct stack *st, struct tcb *tcb, uint64_t pos, uint64_t len, uint8_t flags)
 {
 	const struct shm_seg *seg = stack_seg(st, tcb->id.seg);
 	struct sd_slot_p *sp = sock_slot_p(st, tcb->id);
@@ -278,9 +276,7 @@ int tcp_send_data(struct stack *st, struct tcb *tcb, uint64_t pos, uint64_t len,
 		p->gso_size = (uint16_t)mss;
 		p->gso_segs = (uint16_t)((len + mss - 1) / mss);
 	}
-	fill_sync(st, tcb, &o, pos, len && pos + len == tcb->snd_tail ? TH_PSH : 0);
-	if (fin)
-		o.flags |= TH_FIN;
+	fill_sync(st, tcb, &o, pos, flags);
 	if (tcb->flags2 & T2_ECN && len && pos == tcb->snd_nxt) {
 		o.ect = 2;		/* ECT(0), on new data only (RFC 3168 6.1.5) */
 		if (tcb->flags2 & T2_ECN_CWR) {

@@ -315,12 +315,17 @@ static void opt_changed(struct stack *st, struct tcb *tcb)
 {
 	const struct sd_slot_p *sp = sock_slot_p(st, tcb->id);
 	struct sd_slot_e *e = sock_slot_e(st, tcb->id);
-	uint8_t ws = tcb->rcv_ws;
+	uint8_t ws = tcb->rcv_ws, nodelay = tcb->nodelay_ev, slowack = tcb->slowack_ev;
 	uint32_t snd, rcv, tx = tcb->tx_limit, rx = tcb->rx_limit;
 
 	if (!sp || !e)
 		return;
 	tcp_load_opts(st, tcb, sp);
+	if (tcb->flags & TF_NODELAY && tcb->nodelay_ev != nodelay)
+		tcb->flags |= TF_PUSH_NOW;	/* corked or not */
+	if (tcb->slowack_ev != slowack && !(tcb->flags & TF_PINGPONG) &&
+	    tcb->flags2 & T2_ACK_SCHED)
+		tcp_due(st, tcb, DUE_ACK);
 	snd = ld_rlx(&sp->opts.sndbuf);
 	rcv = ld_rlx(&sp->opts.rcvbuf);
 	tcp_init_bufs(st, tcb, snd, rcv);

@@ -109,6 +109,7 @@ static inline uint32_t tcp_ms(const struct stack *st) { return (uint32_t)(st->no
 #define TCP_IW			10		/* segments, RFC 6928 */
 #define TCP_MSS_UNKNOWN		536u
 #define TCP_MSS_MIN		88u		/* as tcp_min_snd_mss with room for options */
+#define TCP_MSS_LEAST		48u		/* whatever the window */
 #define TCP_PMTU_MIN		552u
 #define TCP_QUICKACKS		16
 #define TCP_BUF_MIN		4608u
@@ -174,6 +175,8 @@ enum tcp_ca { CA_OPEN = 0, CA_DISORDER, CA_CWR, CA_RECOVERY, CA_LOSS };
 #define T2_ACK_SCHED	(1u << 8)	/* data is not acknowledged yet */
 #define T2_ECN_ASKED	(1u << 9)	/* our SYN has asked */
 #define T2_CONFIRM	(1u << 10)	/* progress since our last segment */
+#define T2_FRESH	(1u << 11)	/* nothing older waits before what was written just now */
+#define T2_MORE		(1u << 12)	/* and more of it is to come: MSG_MORE */
 #define T2_RTX		(1u << 7)	/* send what is marked lost, as far as cwnd allows */
 
 /* tcb.due: why it is on the dirty list */
@@ -210,10 +213,10 @@ struct tcb {
 	uint32_t max_wnd;		/* largest window the peer has offered */
 	uint32_t usage_seq, max_packets_out;	/* was cwnd full up to there; the most until then */
 	uint32_t cwnd_used, cwnd_ms;	/* RFC 2861: how much of it lately, since when */
-	uint16_t mss_max;		/* by MTU, peer's MSS and TCP_MAXSEG; without options */
-	uint16_t mss;			/* less the timestamps: payload of a full segment */
+	uint16_t mss;			/* payload of a full segment, timestamps taken off */
 	uint16_t mss_peer;
 	uint16_t mtu;
+	uint32_t snd_push;		/* where PSH was said last */
 	uint32_t snd_sml;		/* end of the last segment that was not full (Nagle) */
 	uint32_t snd_wl1;		/* of the peer's numbers */
 
@@ -281,6 +284,12 @@ struct tcb {
 	uint32_t drs_ms;
 	uint32_t ts_recent, ts_recent_ms, ts_off;
 	uint32_t dsack_lo, dsack_hi;	/* wire numbers */
+	uint32_t sel[TCP_SACK_MAX][2];	/* blocks to report, newest first; low halves */
+	uint8_t sel_cnt;
+	uint8_t more;			/* the FIFO's end was written with MSG_MORE */
+	uint8_t nodelay_ev, slowack_ev;	/* of sd_opts, as seen last */
+	uint32_t syn_ms;		/* first SYN of an active open */
+	uint8_t linger2_s;		/* 0 = default, SD_LINGER2_NONE */
 
 	uint32_t next_hop4;		/* wire order; routes are looked up again after a timeout */
 	uint32_t cc_priv[14];		/* the congestion control's own */
@@ -297,8 +306,8 @@ struct tcp_txr {
 	uint32_t next, prev;		/* by position */
 	uint32_t tnext, tprev;		/* by time; tprev == idx of itself: not in that list */
 	uint64_t sent_us;
-	uint8_t flags;			/* TXR_* */
-	uint8_t rsv[3];
+	uint16_t flags;			/* TXR_* */
+	uint16_t rsv;
 	uint32_t delivered, delivered_us, first_us;	/* the connection's, when it was sent */
 	uint32_t in_flight;		/* segments, itself included */
 };
@@ -312,6 +321,7 @@ static_assert(sizeof(struct tcp_txr) <= 64, "one line");
 #define TXR_LIMITED	(1u << 5)	/* sent while the program had too little to send */
 #define TXR_TIMED	(1u << 6)	/* in the list by time */
 #define TXR_RATED	(1u << 7)	/* its delivery was counted for the rate */
+#define TXR_PSH		(1u << 8)	/* its end was the end of what the program had written */
 
 /* A rate sample, as congestion controls get it with each ACK. */
 struct tcp_rate {
@@ -369,15 +379,14 @@ struct tcp_tw {
 	uint8_t substate;		/* SD_ST_TIME_WAIT or SD_ST_FIN_WAIT2; 0 = free */
 	uint8_t has_ts, tos, rcv_ws;
 	uint8_t kid;			/* of a connection from accept() */
-	uint8_t rsv;
+	uint8_t linger2_s;		/* FIN_WAIT2: how long, 0 = tcp_fin_timeout */
 };
 
 /* Sorted, disjoint position ranges: a reassembly list. */
 #define TCP_RANGES 64
 struct tcp_range { uint64_t lo, hi; };
 struct tcp_ranges {
-	uint16_t cnt, recent;		/* recent: index of the range that grew last */
-	uint32_t rsv;
+	uint32_t cnt, rsv;
 	struct tcp_range r[TCP_RANGES];
 };
 
@@ -451,6 +460,15 @@ static inline uint64_t rcv_data_end(const struct tcb *tcb)
 {
 	return tcb->rcv_nxt - !!(tcb->flags & TF_RCV_FIN);
 }
+/* Payload that we take in a segment: what the path carries, less the options of each. */
+static inline uint32_t tcp_advmss(const struct tcb *tcb)
+{
+	uint32_t mss = tcb->mtu - TCP_HDRS;
+
+	if (tcb->maxseg && tcb->maxseg < mss)
+		mss = tcb->maxseg;
+	return mss - (tcb->flags & TF_TS ? TCP_TS_LEN : 0);
+}
 static inline bool tcp_fin_acked(const struct tcb *tcb)
 {
 	return (tcb->flags & TF_FIN) && tcb->snd_una == tcb->snd_tail + 1;
@@ -466,6 +484,8 @@ static inline uint64_t tcp_data_una(const struct tcb *tcb)
 bool tcp_ranges_add(struct tcp_ranges *r, uint64_t lo, uint64_t hi, uint64_t *ret_new);
 void tcp_ranges_trim(struct tcp_ranges *r, uint64_t below);
 uint64_t tcp_ranges_sum(const struct tcp_ranges *r, uint64_t lo, uint64_t hi);	/* bytes inside */
+/* Shrink @io to span what of it is known already. Return: false when nothing is. */
+bool tcp_ranges_overlap(const struct tcp_ranges *r, struct tcp_range *io);
 /* The pool: NULL / 0 when @idx is 0 or none is left. */
 struct tcp_ranges *tcp_ranges_at(struct stack *st, uint32_t idx);
 struct tcp_ranges *tcp_ranges_get(struct stack *st, uint32_t *idx);
@@ -517,7 +537,7 @@ static inline uint32_t txr_data(const struct tcp_txr *r) { return r->len - !!(r-
 uint32_t txq_get(struct stack *st);
 void txq_unget(struct stack *st, uint32_t idx);
 /* [snd_nxt, + len) has been sent; takes the record. */
-void txq_append(struct stack *st, struct tcb *tcb, uint32_t idx, uint32_t len, bool fin);
+void txq_append(struct stack *st, struct tcb *tcb, uint32_t idx, uint32_t len, uint16_t marks);
 /* Cut a record: [pos, +len) stays. Return: false when there is no record for the rest. */
 bool txq_split(struct stack *st, struct tcb *tcb, struct tcp_txr *r, uint32_t len);
 void txq_recut(struct tcb *tcb, struct tcp_txr *r);
@@ -547,7 +567,10 @@ enum tcp_verdict tcp_step_ack(struct stack *st, struct tcb *tcb, struct tcp_seg 
 void tcp_tx_space(struct stack *st, struct tcb *tcb, struct sd_slot_e *e);
 void tcp_sack_rx(struct stack *st, struct tcb *tcb, const struct tcp_seg *seg, struct tcp_ack *a);
 void tcp_sack_reordering(struct stack *st, struct tcb *tcb, uint32_t low, bool ts);
-unsigned tcp_sack_blocks(struct stack *st, struct tcb *tcb, uint32_t (*blk)[2], unsigned max);
+unsigned tcp_sack_blocks(struct tcb *tcb, uint32_t (*blk)[2], unsigned max);
+/* [lo, hi) arrived out of order; rcv_nxt has advanced. */
+void tcp_sack_note(struct tcb *tcb, uint64_t lo, uint64_t hi);
+void tcp_sack_advance(struct tcb *tcb);
 void tcp_dsack_note(struct stack *st, struct tcb *tcb, uint64_t lo, uint64_t hi);
 
 /* ---- recover.c: the states of congestion, undo, PRR ---- */
@@ -556,8 +579,8 @@ void tcp_prr(struct tcb *tcb, uint32_t newly_acked, uint32_t newly_lost, uint32_
 void tcp_enter_recovery(struct stack *st, struct tcb *tcb, bool ece);
 void tcp_enter_cwr(struct stack *st, struct tcb *tcb);
 void tcp_enter_loss(struct stack *st, struct tcb *tcb);
-/* The path takes less than some segments have: send them again; or @all that is outstanding. */
-void tcp_simple_retransmit(struct stack *st, struct tcb *tcb, bool all);
+/* The path takes less than some segments have: send them again. */
+void tcp_simple_retransmit(struct stack *st, struct tcb *tcb);
 void tcp_set_ca(struct stack *st, struct tcb *tcb, enum tcp_ca ca);
 void tcp_try_keep_open(struct stack *st, struct tcb *tcb);
 void tcp_init_reduction(struct stack *st, struct tcb *tcb);
@@ -602,7 +625,7 @@ void tcp_window_open(struct tcb *tcb);
 void tcp_data_event(struct stack *st, struct tcb *tcb, const struct tcp_seg *seg);
 /* The next ACKs go at once, @most of them. */
 void tcp_quickack(struct tcb *tcb, uint32_t most);
-void tcp_ack_sched(struct stack *st, struct tcb *tcb, const struct tcp_seg *seg);
+void tcp_ack_sched(struct stack *st, struct tcb *tcb);
 void tcp_rcv_tune(struct stack *st, struct tcb *tcb);
 uint8_t tcp_wscale_for(uint32_t space);
 
@@ -615,9 +638,9 @@ void tcp_send_challenge(struct stack *st, struct tcb *tcb);
 void tcp_send_probe(struct stack *st, struct tcb *tcb);
 void tcp_send_syn(struct stack *st, struct tcb *tcb);		/* SYN or SYN+ACK by state */
 void tcp_send_rst(struct stack *st, struct tcb *tcb);
-/* [pos, pos + len), FIN appended when it ends at the tail and one is queued.
+/* [pos, pos + len); @flags: TH_PSH, TH_FIN.
  * Return: 0, -ENOBUFS, -EPROTO (hole in the FIFO). */
-int tcp_send_data(struct stack *st, struct tcb *tcb, uint64_t pos, uint64_t len, bool fin);
+int tcp_send_data(struct stack *st, struct tcb *tcb, uint64_t pos, uint64_t len, uint8_t flags);
 uint32_t tcp_seg_mss(const struct tcb *tcb);	/* payload of a full segment that leaves now */
 uint32_t tcp_frame_max(const struct tcb *tcb);			/* payload of a super-frame */
 /* Without a TCB. */
@@ -702,6 +725,9 @@ void tcp_abort_queued(struct stack *st, struct sock_id id);	/* listener gone: ne
 void tcp_load_opts(struct stack *st, struct tcb *tcb, const struct sd_slot_p *sp);
 bool tcp_tx_pull(struct stack *st, struct tcb *tcb);
 void tcp_init_bufs(struct stack *st, struct tcb *tcb, uint32_t sndbuf, uint32_t rcvbuf);
+/* At most half of the largest window that the peer has offered. */
+uint32_t tcp_half_wnd(const struct tcb *tcb, uint32_t len);
+void tcp_note_wnd(struct stack *st, struct tcb *tcb, uint32_t wnd);
 bool tcp_ecn_wanted(struct stack *st, const struct tcb *tcb);
 void tcp_set_mtu(struct stack *st, struct tcb *tcb, uint32_t mtu);
 /* SYN and SYN+ACK: what the peer's options mean. */

@@ -17,8 +17,9 @@ struct tcp_tw *tcp_tw_at(struct stack *st, uint32_t idx)
 /* The wait for the peer's FIN can be set, TIME_WAIT cannot, as on Linux. */
 static uint64_t tw_us(struct stack *st, const struct tcp_tw *tw)
 {
-	return tw->substate == SD_ST_TIME_WAIT ? TCP_TIMEWAIT_US :
-	       ld_rlx(&st->sys->tcp_fin_timeout) * 1000000ull;
+	if (tw->substate == SD_ST_TIME_WAIT)
+		return TCP_TIMEWAIT_US;
+	return 1000000ull * (tw->linger2_s ? tw->linger2_s : ld_rlx(&st->sys->tcp_fin_timeout));
 }
 
 static void rearm(struct stack *st, uint32_t idx, struct tcp_tw *tw)

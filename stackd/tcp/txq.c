@@ -101,13 +101,14 @@ static void link_after(struct stack *st, struct tcb *tcb, struct tcp_txr *r, uin
 		tcb->txq_tail = idx;
 }
 
-void txq_append(struct stack *st, struct tcb *tcb, uint32_t idx, uint32_t len, bool fin)
+void txq_append(struct stack *st, struct tcb *tcb, uint32_t idx, uint32_t len, uint16_t marks)
 {
 	struct tcp_txr *r = &st->tcp->txr[idx];
+	bool fin = marks & TXR_FIN;
 
 	*r = (struct tcp_txr){ .pos = tcb->snd_nxt, .len = len, .mss = tcb->mss,
 			       .segs = segs_of(len - fin, tcb->mss), .sent_us = st->now_us,
-			       .flags = fin ? TXR_FIN : 0 };
+			       .flags = marks };
 	link_after(st, tcb, txr_at(st, tcb->txq_tail), idx);
 	time_append(st, tcb, r);
 	rate_on_sent(st, tcb, r);
@@ -140,7 +141,7 @@ bool txq_split(struct stack *st, struct tcb *tcb, struct tcp_txr *r, uint32_t le
 	rest->len -= len;
 	rest->flags &= ~TXR_TIMED;
 	r->len = len;
-	r->flags &= ~TXR_FIN;
+	r->flags &= ~(TXR_FIN | TXR_PSH);
 	r->segs = segs_of(len, r->mss);
 	rest->segs = segs_of(txr_data(rest), rest->mss);
 	count(tcb, r, (uint32_t)r->segs + rest->segs - was);
@@ -188,12 +189,12 @@ void txq_remove(struct stack *st, struct tcb *tcb, struct tcp_txr *r)
 void txq_merge_next(struct stack *st, struct tcb *tcb, struct tcp_txr *r)
 {
 	struct tcp_txr *n = txr_at(st, r->next);
-	uint32_t len = n->len, fin = n->flags & TXR_FIN;
+	uint32_t len = n->len, ends = n->flags & (TXR_FIN | TXR_PSH);
 	uint16_t was = r->segs, more = n->segs;
 
 	txq_remove(st, tcb, n);
 	r->len += len;
-	r->flags |= (uint8_t)fin;
+	r->flags |= (uint16_t)ends;
 	r->segs = r->flags & TXR_SACKED ? (uint16_t)(was + more) : segs_of(txr_data(r), r->mss);
 	count(tcb, r, (uint32_t)r->segs - was);
 }

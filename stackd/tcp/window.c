@@ -22,14 +22,12 @@ uint8_t tcp_wscale_for(uint32_t space)
 /* The SYN's: whole segments, what 16 bits can say. */
 void tcp_window_init(struct stack *st, struct tcb *tcb)
 {
-	uint32_t mss = tcb->mtu - TCP_HDRS, space = tcb->rx_limit;
+	uint32_t mss = tcp_advmss(tcb), space = tcb->rx_limit;
 	uint32_t most = ld_rlx(&st->sys->tcp_workaround_signed_windows) ? 32767 : 65535;
 
 	if (space > mss)
 		space -= space % mss;
 	space = u32_min(space, most);
-	if (space > mss)
-		space -= space % mss;
 	tcb->rcv_adv = tcb->rcv_nxt + space;
 	tcb->rcv_ssthresh = space;
 	tcb->wnd_clamp = tcb->rx_limit;
@@ -38,7 +36,7 @@ void tcp_window_init(struct stack *st, struct tcb *tcb)
 /* The handshake is over: a segment's worth of the buffer stays ours. */
 void tcp_window_open(struct tcb *tcb)
 {
-	uint32_t mss = tcb->mtu - TCP_HDRS, clamp = tcb->rx_limit;
+	uint32_t mss = tcp_advmss(tcb), clamp = tcb->rx_limit;
 
 	if (clamp > 2 * mss)
 		clamp = u32_max(2 * mss, clamp - mss);
@@ -86,7 +84,7 @@ static uint32_t possible(struct tcb *tcb, uint32_t cur)
 
 uint16_t tcp_window(struct stack *st, struct tcb *tcb)
 {
-	uint64_t from = rcv_data_end(tcb);
+	uint64_t from = tcb->rcv_nxt;
 	uint32_t cur = (uint32_t)pos_span(from, tcb->rcv_adv), wnd = possible(tcb, cur);
 	struct sd_slot_e *e;
 
@@ -130,10 +128,12 @@ bool tcp_window_opened(struct tcb *tcb)
 static void grow(struct tcb *tcb, const struct tcp_seg *seg)
 {
 	uint32_t most = u32_min(tcb->wnd_clamp, free_space(tcb));
-	uint32_t by = u32_max(2u * (tcb->mtu - TCP_HDRS), 2 * seg->len);
+	uint32_t by = 2 * u32_max(tcp_advmss(tcb), seg->len);
 
-	if (tcb->rcv_ssthresh < most)
-		tcb->rcv_ssthresh += u32_min(by, most - tcb->rcv_ssthresh);
+	if (tcb->rcv_ssthresh >= most)
+		return;
+	tcb->rcv_ssthresh += u32_min(by, most - tcb->rcv_ssthresh);
+	tcb->quick |= 1;		/* the peer should know soon */
 }
 
 /* Autotuning: whenever a window-full has arrived, see whether the program keeps up and whether it
@@ -176,7 +176,7 @@ void tcp_quickack(struct tcb *tcb, uint32_t most)
 
 static void measure_mss(struct tcb *tcb, const struct tcp_seg *seg)
 {
-	uint32_t len = u32_min(seg->seg_len, tcb->mtu - TCP_HDRS);
+	uint32_t len = u32_min(seg->seg_len, tcp_advmss(tcb));
 
 	if (len >= tcb->rcv_mss)
 		tcb->rcv_mss = (uint16_t)len;
@@ -237,14 +237,16 @@ static void delay_ack(struct stack *st, struct tcb *tcb)
 		us = u32_min(us, most);
 	}
 	us = u32_min(us, TCP_DELACK_MAX_US);
-	if (!tcb->dl[DL_DELACK])
+	if (!us)
+		tcp_due(st, tcb, DUE_ACK);	/* no data has come yet: nothing is expected */
+	else if (!tcb->dl[DL_DELACK])
 		tcp_dl_set(st, tcb, DL_DELACK, us);
 	else if ((int32_t)(tcb->dl[DL_DELACK] - tcp_ms(st)) <= (int32_t)(us / 4000))
 		tcp_due(st, tcb, DUE_ACK);
 }
 
-/* In-order data has arrived. */
-void tcp_ack_sched(struct stack *st, struct tcb *tcb, const struct tcp_seg *seg)
+/* In-order data or the FIN has arrived. */
+void tcp_ack_sched(struct stack *st, struct tcb *tcb)
 {
 	tcb->flags2 |= T2_ACK_SCHED;
 	if (tcb->rcv_nxt - tcb->rcv_wup > tcb->rcv_mss ||

@@ -261,7 +261,7 @@ Test(checks, acks_of_what_was_never_sent)
 
 	sc_accept(c, &x);
 	in(c, TH_ACK, 1, 5000, 1000, 10);
-	quiet(c);				/* as Linux: ignored while the connection is up */
+	expect_seg(c, TH_ACK, 1, 1, 0);		/* a challenge (RFC 5961 5.2) */
 	cr_expect_eq(dropped(c, DROP_TCP_ACK), 1);
 	cr_expect_eq(sc_e(x)->rx_tail, 0, "its data was not taken");
 	in(c, TH_PSH, 1, 0, 1000, 10);		/* no ACK bit at all */
@@ -499,7 +499,9 @@ Test(send, window_taken_back_is_waited_for)
 	c->forget = false;
 	c->got_at = c->got_cnt;
 	in(c, TH_ACK, 2, 1, 65535, 0);
-	cr_expect_eq(out(c).len, 1000, "at once");
+	quiet(c);				/* as Linux: the timer sends it */
+	sc_pass(c, TCP_RTO_MAX_US);
+	cr_expect_eq(out(c).len, 1000);
 	in(c, TH_ACK, 2, 1001, 65535, 0);
 	cr_expect_eq(tcb->snd_una, 1000u);
 	sc_write(x, 1000);
@@ -538,7 +540,7 @@ Test(wrap, sequence_numbers)
 	c->got_at = c->got_cnt;
 	sc_write(x, 14600);
 	for (uint32_t i = 0; i < 10; i++)
-		expect_seg(c, i < 9 ? TH_ACK : TH_ACK | TH_PSH, 1 + 1460 * i, 10001, 1460);
+		expect_seg(c, i % 5 < 4 ? TH_ACK : TH_ACK | TH_PSH, 1 + 1460 * i, 10001, 1460);
 	c->sack[0][0] = 1 + 1460;
 	c->sack[0][1] = 14601;
 	c->sack_cnt = 1;
