@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""bench/bench.py [-r ROUNDS] [-o FILE.json] [--free] [NAME...] - servers on kernel and stackd.
+"""bench/bench.py [-r ROUNDS] [-o FILE.json] [--free] [--syscalls] [NAME...] - servers on kernel and stackd.
 
 The kernel's server stands behind a veth pair, stackd's behind a TAP; the load generator is always
 the kernel's. The two sides alternate within one run, and medians of the rounds are compared, never
@@ -9,7 +9,10 @@ load another (--free: they run where the scheduler likes).
 
 CPU time per operation is told apart: program = the server's processes, engine = the daemon's,
 load = the generator's. A kernel does much of its receive work in the context of whoever sent (veth,
-TAP), so a part of the kernel's cost stands under load: "all" is what compares."""
+TAP), so a part of the kernel's cost stands under load: "all" is what compares.
+
+System calls per operation are counted in a round of their own (syscalls.py) of the cases that have
+many small ones; --syscalls: that alone, of all cases named."""
 import argparse
 import json
 import os
@@ -22,6 +25,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 TESTS = os.path.join(HERE, "..", "tests")
 sys.path[:0] = [os.path.join(TESTS, "lib"), os.path.join(TESTS, "apps"), HERE]
 import stk                                                                    # noqa: E402
+import syscalls                                                               # noqa: E402
 from cases import CASES                                                       # noqa: E402
 from test_load import Held, PROGS, PY, end                                    # noqa: E402
 stk.forget_tests()
@@ -30,6 +34,7 @@ TICK = os.sysconf("SC_CLK_TCK")
 VETH = "198.51.100.2"
 CPUS = sorted(os.sched_getaffinity(0))
 IDLE_SECONDS = 5
+COUNTED = ("nginx keepalive", "nginx close", "redis -P 1", "redis -P 16")
 LIMIT = 780                     # seconds for all cases: with less time each has fewer rounds
 
 
@@ -132,6 +137,24 @@ def compare(case, sides, rounds, pin, until):
             "median": median}
 
 
+def count_calls(todo, sides, pin, result):
+    """System calls per operation, a round of each side."""
+    why = syscalls.missing()
+    if why:
+        print(f"\nsystem calls are not counted: {why}")
+        result.setdefault("missing", {})["syscalls"] = why
+        return
+    print("\nsystem calls per operation, program and engine")
+    result["syscalls"] = {}
+    for case in todo:
+        got = {}
+        for s in sides:
+            server, got[s.name] = syscalls.count(case, s, lambda cmd: load(cmd, pin)[0], tree)
+            end(server)
+        result["syscalls"][case.name] = got
+        print("\n".join(syscalls.rows(case.name, got)), flush=True)
+
+
 def idle(d):
     """Per cent of a core that the daemon uses with 1,000 connections that nobody uses."""
     server = d.stackrun([PY, os.path.join(PROGS, "hold.py"), "serve", stk.STACK, "7000", "1"])
@@ -170,6 +193,22 @@ def row(name, c):
             f"{k['all'] / s['all']:6.2f}")
 
 
+def measure(args, todo, sides, pin, result):
+    """The table: a line per case, as it is done."""
+    print("gain > 1: stackd is better\n\n" + HEAD)
+    begun = time.monotonic()
+    for i, case in enumerate(todo):
+        try:
+            c = compare(case, sides, args.rounds, pin, begun + LIMIT * (i + 1) / len(todo))
+        except (stk.Skip, stk.Failed) as e:
+            print(f"{case.name:16} no figure: {str(e).splitlines()[0]}")
+            result.setdefault("missing", {})[case.name] = str(e)
+            continue
+        result["cases"][case.name] = c
+        few = len(c["rounds"]["kernel"])
+        print(row(case.name, c) + (f"   {few} rounds" if few < args.rounds else ""), flush=True)
+
+
 def run(args):
     pin = not args.free and len(CPUS) > 1
     if pin:
@@ -185,20 +224,11 @@ def run(args):
               f"{len(CPUS)} CPUs, " +
               ("server and daemon on one, load on another" if pin else "not pinned"))
         print("placement probe, ns:", result["placement_ns"])
-        print("gain > 1: stackd is better\n\n" + HEAD)
         todo = [c for c in CASES if not args.names or any(n in c.name for n in args.names)]
-        begun = time.monotonic()
-        for i, case in enumerate(todo):
-            try:
-                c = compare(case, sides, args.rounds, pin, begun + LIMIT * (i + 1) / len(todo))
-            except (stk.Skip, stk.Failed) as e:
-                print(f"{case.name:16} no figure: {str(e).splitlines()[0]}")
-                result.setdefault("missing", {})[case.name] = str(e)
-                continue
-            result["cases"][case.name] = c
-            few = len(c["rounds"]["kernel"])
-            print(row(case.name, c) + (f"   {few} rounds" if few < args.rounds else ""), flush=True)
-        if not args.names or any(n in "idle" for n in args.names):
+        if not args.syscalls:
+            measure(args, todo, sides, pin, result)
+        count_calls([c for c in todo if args.syscalls or c.name in COUNTED], sides, pin, result)
+        if not args.syscalls and (not args.names or any(n in "idle" for n in args.names)):
             result["idle_percent"] = idle(d)
             print(f"\nidle with 1,000 connections: the daemon uses "
                   f"{result['idle_percent']:.2f} % of a core")
@@ -214,12 +244,13 @@ def main():
     ap.add_argument("-r", "--rounds", type=int, default=int(os.environ.get("ROUNDS") or 5))
     ap.add_argument("-o", "--out")
     ap.add_argument("--free", action="store_true", help="do not pin")
+    ap.add_argument("--syscalls", action="store_true", help="only count system calls")
     ap.add_argument("names", nargs="*", help="parts of case names")
     args = ap.parse_args()
     if args.out:
         args.out = os.path.abspath(args.out)
         sys.argv = [sys.argv[0], "-r", str(args.rounds), "-o", args.out, *["--free"] * args.free,
-                    *args.names]
+                    *["--syscalls"] * args.syscalls, *args.names]
     stk.enter_namespaces()
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
     stk.private_tmp()
