@@ -226,7 +226,7 @@ static void submit_all(struct tap_ring *r)
 {
 	/* Without memory for requests the kernel takes fewer: what is queued must go. */
 	while (io_uring_sq_ready(r->ring))
-		io_uring_submit(r->ring);
+		io_uring_submit_and_get_events(r->ring);
 }
 
 /* Vnet header and headers, and the payload when it is short, in one piece. */
