@@ -141,6 +141,7 @@ static int doze(struct ep_call *c)
 	if (!sleep_begin(c))
 		return 0;
 	t0 = pl_now_ns();
+	pl_settle_all();
 	_pthread_cleanup_push(&cu, sleep_end, c);
 	n = real_wait(c);
 	_pthread_cleanup_pop(&cu, 1);
@@ -182,7 +183,7 @@ static int ep_wait(struct ep_call *c)
 	bool over = c->timeout_ns == TIMEOUT_NONE;
 	int n = harvest(c, over);
 
-	if (!n)
+	if (!n && over)
 		pl_settle();
 	if (n || over)
 		return n;

@@ -130,6 +130,7 @@ static int multi_sleep(struct multi_wait *c, uint64_t deadline, const sigset_t *
 	if (!shm_mbox_sleep(c->w.m))
 		return 0;
 	t0 = pl_now_ns();
+	pl_settle_all();
 	k = c->m->kern(c->m, pl_efd[c->w.mb.mbox], pl_left(deadline, &ts), mask);
 	shm_mbox_awake(c->w.m);
 	pl_spin_slept(c->spin, t0);

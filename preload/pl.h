@@ -118,9 +118,10 @@ uint32_t pl_ready(uint32_t slot);
 void pl_kick(uint32_t slot, uint32_t pend);
 /* Push a command (ring full: doorbell and yield, bounded), then doorbell as needed. */
 int pl_cmd(uint32_t worker, const struct sd_cmd *cmd);
-/* Ring for the napping workers that this thread's commands wait for: before each wait, and when a
- * call found nothing to do. */
+/* Wake the napping workers that this thread's commands wait for: a call found nothing to do. */
 void pl_settle(void);
+/* Wake all that nap, for it may be to let this thread work: right before it sleeps. */
+void pl_settle_all(void);
 
 /* ---- wait.c, rpc.c: thread mailbox ---- */
 /* This thread's mailbox, made on first use from the stock (CTL_MBOX when it is empty), returned to

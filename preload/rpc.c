@@ -63,8 +63,10 @@ static int rpc_await(struct pl_waiter *w, const struct sd_reply *rep, uint32_t w
 		r = rpc_repeat(worker, cmd, &epoch);
 		if (r || reply_here(rep, seq))
 			continue;
-		if (shm_mbox_sleep(w->m))
+		if (shm_mbox_sleep(w->m)) {
+			pl_settle_all();
 			r = rpc_sleep(w);
+		}
 		shm_mbox_awake(w->m);
 	}
 	return 0;

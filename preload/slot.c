@@ -5,10 +5,11 @@
  * Holds:   S1 pending: only who turns it from 0 pushes a KICK
  *          S2 the doorbell is rung once per look of the worker: by whose notice was the first, if
  *             the worker sleeps. A signal handler does not rely on a notice that it interrupted
- *          S3 a worker that naps is rung for before the thread waits (pl_settle()), and looks by
+ *          S3 a worker that naps is woken before the thread waits (pl_settle_all()), and looks by
  *             itself if it never does
  * Threads: any; async-signal-safe
  */
+#include <linux/futex.h>
 #include <sched.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -119,17 +120,31 @@ static void notice(uint32_t worker)
 	in_notice--;
 }
 
+/* The word is read-only here, which is enough to wake. */
+static void end_nap(unsigned worker)
+{
+	const uint32_t *sleeping = &pl.info->worker[worker].sleeping;
+	int saved = errno;
+
+	if (ld_sc(sleeping) == SD_NAPPING)
+		pl_sys(SYS_futex, sleeping, FUTEX_WAKE, 1, NULL, NULL, 0);
+	errno = saved;
+}
+
 void pl_settle(void)
 {
 	uint32_t to = owed;
 
 	owed = 0;
-	for (; to; to &= to - 1) {
-		unsigned w = (unsigned)__builtin_ctz(to);
+	for (; to; to &= to - 1)
+		end_nap((unsigned)__builtin_ctz(to));
+}
 
-		if (ld_sc(&pl.info->worker[w].sleeping))
-			ring(w);
-	}
+void pl_settle_all(void)
+{
+	owed = 0;
+	for (unsigned w = 0; w < pl.workers; w++)
+		end_nap(w);
 }
 
 /* The ring is full only while the worker is far behind or being replaced: wait for it, bounded. */

@@ -246,9 +246,9 @@ bool pl_spin(struct pl_spin *sp, struct sd_mbox *m, uint64_t deadline, struct pl
 	uint64_t now, until;
 	bool got;
 
-	pl_settle();
 	if (!budget)
 		return shm_mbox_any(m);
+	pl_settle();
 	now = pl_now_ns();
 	until = now + budget < deadline ? now + budget : deadline;
 	got = spin_until(m, now + open < until ? now + open : until);
@@ -388,6 +388,7 @@ static int wait_sleep(struct wait_ctx *c)
 	if (!shm_mbox_sleep(c->w.m))
 		return 0;
 	t0 = pl_now_ns();
+	pl_settle_all();
 	if (c->deadline != PL_FOREVER || c->part)
 		r = sleep_ppoll(c, c->sg.blocked ? &c->sg.orig : NULL);
 	else

@@ -139,6 +139,14 @@ static bool take_range(struct take *t, uint32_t lo, uint32_t hi)
 	return true;
 }
 
+static void tell_cpu(struct sd_mbox *mb)
+{
+	uint32_t cpu = (uint32_t)(sched_getcpu() + 1);
+
+	if (ld_rlx(&mb->cpu) != cpu)
+		st_rlx(&mb->cpu, cpu);
+}
+
 unsigned shm_mbox_take(struct sd_mbox *mb, uint32_t *bits, unsigned max)
 {
 	struct take t = { .mb = mb, .bits = bits, .max = max };
@@ -146,6 +154,7 @@ unsigned shm_mbox_take(struct sd_mbox *mb, uint32_t *bits, unsigned max)
 
 	if (!max)
 		return 0;
+	tell_cpu(mb);
 	if (take_range(&t, start, SD_MBOX_BITS) && (!start || take_range(&t, 0, start)))
 		mb->cursor = 0;
 	else
@@ -175,10 +184,7 @@ static void set_sleeping(struct sd_mbox *mb, uint32_t state)
 
 bool shm_mbox_sleep(struct sd_mbox *mb)
 {
-	uint32_t cpu = (uint32_t)(sched_getcpu() + 1);
-
-	if (ld_rlx(&mb->cpu) != cpu)
-		st_rlx(&mb->cpu, cpu);
+	tell_cpu(mb);
 	set_sleeping(mb, SD_MBOX_ASLEEP);	/* pairs with ld_sc(sleeping) in shm_mbox_post() */
 	if (!shm_mbox_any(mb))
 		return true;

@@ -17,9 +17,11 @@ bool shm_mbox_post(struct sd_mbox *mb, uint32_t bit);
 
 /* Post to each subscription of slot @sp whose mask meets @ev (ERR and HUP always meet); one of the
  * exclusive ones. Calls @wake(arg, mbox) for each mailbox whose eventfd must be written. Engine
- * side: everything read from @sp is copied and checked. */
-void shm_subs_post(const struct shm_seg *seg, struct sd_slot_p *sp, uint32_t ev,
-		   void (*wake)(void *arg, uint32_t mbox), void *arg);
+ * side: everything read from @sp is copied and checked. @cpu: where the caller runs, + 1; 0 = does
+ * not matter. Return: a mailbox whose consumer was last seen
+ * there and had nothing else to take; 0 = none. */
+uint32_t shm_subs_post(const struct shm_seg *seg, struct sd_slot_p *sp, uint32_t ev, uint32_t cpu,
+		       void (*wake)(void *arg, uint32_t mbox), void *arg);
 
 /* Consumer: take set bits, lowest first. Return: number of bits stored, at most @max. Bits beyond
  * @max stay set, and the next take begins with them. */

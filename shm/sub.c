@@ -47,14 +47,17 @@ static bool sub_target(const struct shm_seg *seg, sd_sub s, uint32_t ev, struct 
 
 struct post {
 	const struct shm_seg *seg;
-	uint32_t ev;
+	uint32_t ev, cpu;
+	uint32_t here;			/* a mailbox whose consumer was last seen on that CPU */
 	void (*wake)(void *arg, uint32_t mbox);
 	void *arg;
 	struct target best;		/* of the exclusive ones */
 };
 
-static void post_target(const struct post *p, const struct target *t)
+static void post_target(struct post *p, const struct target *t)
 {
+	if (p->cpu && ld_rlx(&t->mb->cpu) == p->cpu && !shm_mbox_any(t->mb))
+		p->here = t->mbox;
 	if (shm_mbox_post(t->mb, t->bit))
 		p->wake(p->arg, t->mbox);
 }
@@ -84,10 +87,10 @@ static sd_sub *ext_subs(const struct shm_seg *seg, uint32_t chunk)
 	return (sd_sub *)(void *)shm_chunk(seg, SD_FIFO_TX, chunk);
 }
 
-void shm_subs_post(const struct shm_seg *seg, struct sd_slot_p *sp, uint32_t ev,
-		   void (*wake)(void *arg, uint32_t mbox), void *arg)
+uint32_t shm_subs_post(const struct shm_seg *seg, struct sd_slot_p *sp, uint32_t ev, uint32_t cpu,
+		       void (*wake)(void *arg, uint32_t mbox), void *arg)
 {
-	struct post p = { .seg = seg, .ev = ev, .wake = wake, .arg = arg };
+	struct post p = { .seg = seg, .ev = ev, .cpu = cpu, .wake = wake, .arg = arg };
 	const sd_sub *ext;
 
 	or_sc(&sp->sub_seq, 0);		/* pairs with add_sc in shm_sub_add() */
@@ -97,6 +100,7 @@ void shm_subs_post(const struct shm_seg *seg, struct sd_slot_p *sp, uint32_t ev,
 		post_subs(&p, ext, SD_SUBS_EXT);
 	if (p.best.rank)
 		post_target(&p, &p.best);
+	return p.here;
 }
 
 /* The entry for (@mbox, @bit) in @subs, else a free one into *@ret_free if that is still NULL. */

@@ -292,7 +292,7 @@ struct sd_mbox {
 	uint32_t rseq;			/* last reply sequence that the consumer asked for */
 	uint32_t cursor;		/* bit where the next take begins; writer: consumer */
 	uint64_t top[4];
-	uint32_t cpu;			/* where the consumer went to sleep, + 1; a hint */
+	uint32_t cpu;			/* where the consumer was last seen, + 1; a hint */
 	uint32_t pad[3];
 	uint64_t mid[SD_MBOX_BITS / 64 / 64];
 	uint64_t leaf[SD_MBOX_BITS / 64];
@@ -501,10 +501,11 @@ struct sd_route {
 	uint32_t ifindex;		/* SD_RT_LOCAL: interface that carries it, 0 = none */
 };
 
-/* A worker's sleeping word. Napping: it looks by itself within 100 us; who has more to do rings
- * when he has done that. */
+/* A worker's sleeping word. Napping: it looks by itself within 100 us, and waits for a program that
+ * runs on its core. That one, when it has done what it had to, wakes the worker by FUTEX_WAKE on
+ * the word, for which a read-only mapping will do. */
 #define SD_SLEEPING	1u		/* ring the doorbell */
-#define SD_NAPPING	2u		/* ring it before you wait yourself */
+#define SD_NAPPING	2u		/* wake it before you wait yourself */
 
 struct sd_info {
 	uint64_t magic;			/* SD_INFO_MAGIC */

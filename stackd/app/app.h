@@ -42,6 +42,12 @@ void app_event(struct stack *st, struct sock_id id, uint32_t ev);
 void app_reply(struct stack *st, struct stack_reply_to to, int err, const void *data, uint32_t len);
 struct app_wake { uint16_t seg; uint16_t rsv; uint32_t mbox; };
 unsigned app_take_wakes(struct stack *st, struct app_wake *wakes, unsigned max);
+/* This worker runs on @cpu from now on. */
+void app_runs_on(struct stack *st, int cpu);
+/* Has somebody been told something who was last seen on this worker's CPU? */
+bool app_told_here(struct stack *st);
+/* Asks no more. Return: he sleeps again, so he has looked. */
+bool app_forget_here(struct stack *st);
 
 /* ---- control path, worker 0's thread ---- */
 

@@ -69,6 +69,8 @@ struct app_state {
 	uint32_t active_cnt, turn;
 	struct app_wake *wakes;		/* [wake_head, wake_cnt) wait */
 	uint32_t wake_head, wake_cnt;
+	uint32_t cpu;			/* where this worker runs, + 1 */
+	struct app_wake here;		/* who on that CPU was told last; mbox 0 = nobody */
 
 	/* worker 0 */
 	struct idx_pool procs;

@@ -30,9 +30,13 @@ void app_event(struct stack *st, struct sock_id id, uint32_t ev)
 {
 	struct sd_slot_p *sp = sock_slot_p(st, id);
 	struct waker w = { st, id.seg };
+	uint32_t here;
 
-	if (sp)
-		shm_subs_post(&st->segs[id.seg], sp, ev, wake, &w);
+	if (!sp)
+		return;
+	here = shm_subs_post(&st->segs[id.seg], sp, ev, st->app->cpu, wake, &w);
+	if (here)
+		st->app->here = (struct app_wake){ .seg = id.seg, .mbox = here };
 }
 
 void app_reply(struct stack *st, struct stack_reply_to to, int err, const void *data, uint32_t len)
@@ -40,6 +44,7 @@ void app_reply(struct stack *st, struct stack_reply_to to, int err, const void *
 	struct shm_seg *seg = stack_seg(st, to.seg);
 	struct sd_reply *r = seg && to.mbox ? shm_reply(seg, to.mbox) : NULL;
 	struct waker w = { st, to.seg };
+	struct sd_mbox *mb;
 
 	if (!r)
 		return;
@@ -49,8 +54,31 @@ void app_reply(struct stack *st, struct stack_reply_to to, int err, const void *
 	if (len)
 		memcpy(r->data, data, len);
 	st_rel(&r->seq, to.rseq);	/* pairs with ld_acq of the caller that waits for rseq */
-	if (shm_mbox_post(shm_mbox(seg, to.mbox), SD_MBOX_REPLY_BIT))
+	mb = shm_mbox(seg, to.mbox);
+	if (st->app->cpu && ld_rlx(&mb->cpu) == st->app->cpu)
+		st->app->here = (struct app_wake){ .seg = to.seg, .mbox = to.mbox };
+	if (shm_mbox_post(mb, SD_MBOX_REPLY_BIT))
 		wake(&w, to.mbox);
+}
+
+void app_runs_on(struct stack *st, int cpu)
+{
+	st->app->cpu = (uint32_t)(cpu + 1);
+}
+
+bool app_told_here(struct stack *st)
+{
+	return st->app->here.mbox;
+}
+
+bool app_forget_here(struct stack *st)
+{
+	struct app_wake here = st->app->here;
+	const struct shm_seg *seg = here.mbox ? stack_seg(st, here.seg) : NULL;
+	const struct sd_mbox *mb = seg ? shm_mbox(seg, here.mbox) : NULL;
+
+	st->app->here.mbox = 0;
+	return mb && ld_sc(&mb->sleeping) == SD_MBOX_ASLEEP;
 }
 
 unsigned app_take_wakes(struct stack *st, struct app_wake *wakes, unsigned max)

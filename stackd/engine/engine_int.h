@@ -13,8 +13,10 @@ int ring_open(struct worker *w);
 int ring_start(struct worker *w);
 /* Wake another worker with the next submission. */
 void ring_wake(struct worker *w, int fd);
-/* Hand queued entries to the kernel. */
+/* Hand queued entries to the kernel, which makes the completions that it holds back meanwhile. */
 void ring_submit(struct worker *w);
+/* Have it make them, if there are some and none is ready. */
+void ring_fetch(struct worker *w);
 /* Submit and sleep until a completion or @timeout_us (UINT64_MAX = none). */
 void ring_sleep(struct worker *w, uint64_t timeout_us);
 /* Handle what has completed. Return: number of completions. */

@@ -51,17 +51,31 @@ static bool spin(struct idle *i)
 	return false;
 }
 
+static enum idle_what nap(struct idle *i)
+{
+	i->same = i->woke = false;
+	if (!i->no_spin)
+		i->no_spin = 1;		/* who was napped for may still be at it */
+	return IDLE_NAP;
+}
+
+enum idle_what idle_busy(struct idle *i)
+{
+	if (i->since_ns)
+		i->budget_ns = i->budget_ns > i->max_ns / 2 ? i->max_ns : i->budget_ns * 2;
+	i->since_ns = 0;
+	return i->same ? nap(i) : IDLE_ON;
+}
+
 enum idle_what idle_pass(struct idle *i)
 {
-	bool nap = i->same || (i->woke && ld_rlx(i->crowded));
-
-	i->same = i->woke = false;
-	if (nap && !i->no_spin)
-		i->no_spin = 1;		/* who was napped for may still be at it */
-	if (!nap && spin(i))
+	if (i->same || (i->woke && ld_rlx(i->crowded)))
+		return nap(i);
+	i->woke = false;
+	if (spin(i))
 		return IDLE_ON;
 	i->since_ns = 0;
-	return nap ? IDLE_NAP : IDLE_SLEEP;
+	return IDLE_SLEEP;
 }
 
 void idle_slept(struct idle *i, uint64_t ns)

@@ -4,14 +4,15 @@
  * Spinning saves the wake-up, which is dear when it comes from another core, and is worth about
  * what that costs (calib.c): its budget is doubled when work came during a spin, halved when not,
  * tried anew after short sleeps. It is wrong where somebody else wants the core:
- *   same     a program that was just woken runs on this very core (its mailbox says so)
+ *   same     a program that was just told of something runs on this very core (its mailbox says so)
  *   crowded  more threads of this machine are runnable than it has CPUs (crowd_poll(), told to
  *            programs in the info page)
  *   lost     the worker lost the core in the middle of a spin
- * After waking a program in the first two cases the worker naps: it sleeps, but for IDLE_NAP_US at
- * most, and the program rings the doorbell not for its first command but when it has no more to
- * do (SD_NAPPING). So a batch costs one wake-up each way. sched_yield() was tried instead: it does
- * nothing between cgroups or autogroups, in which daemon and programs usually are.
+ * After telling a program in the first case, waking it in the second, the worker naps: it sleeps
+ * for IDLE_NAP_US at most, and neither frames nor the program's first command end that, but the
+ * program's having no more to do (SD_NAPPING). So a batch costs one wake-up each way, and meanwhile
+ * the next one gathers. sched_yield() was tried instead: it does nothing between cgroups or
+ * autogroups, in which daemon and programs usually are.
  * Threads: struct idle one per worker, that worker only; struct crowd worker 0
  */
 #ifndef ENGINE_IDLE_H
@@ -27,7 +28,7 @@ struct idle {
 	uint64_t since_ns, last_ns;	/* when the spin began and last looked; 0 = no spin */
 	uint32_t shorts;		/* sleeps in a row that a spin would have saved */
 	uint32_t no_spin;		/* so many times it is not even tried */
-	bool woke, same;		/* programs were woken in this loop; one on this core */
+	bool woke, same;		/* programs were woken in this loop; one here was told */
 };
 #define IDLE_NAP_US	100u
 
@@ -35,12 +36,7 @@ enum idle_what { IDLE_ON = 0, IDLE_NAP, IDLE_SLEEP };
 
 void idle_init(struct idle *i, uint32_t spin_ns, const uint32_t *crowded);
 /* A loop that had work is over. */
-static inline void idle_busy(struct idle *i)
-{
-	if (i->since_ns)
-		i->budget_ns = i->budget_ns > i->max_ns / 2 ? i->max_ns : i->budget_ns * 2;
-	i->since_ns = 0;
-}
+enum idle_what idle_busy(struct idle *i);
 /* A loop without work: pass a little time, or say what to do instead. */
 enum idle_what idle_pass(struct idle *i);
 /* It slept, not napped, for @ns. */

@@ -130,10 +130,22 @@ void ring_wake(struct worker *w, int fd)
 	io_uring_sqe_set_data64(sqe, RING_DATA(RING_NONE, 0, 0));
 }
 
+/* Has the kernel completions that it makes only when it is asked? */
+static bool held_back(struct io_uring *ring)
+{
+	return IO_URING_READ_ONCE(*ring->sq.kflags) & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW);
+}
+
 void ring_submit(struct worker *w)
 {
 	if (io_uring_sq_ready(&w->ring))
-		io_uring_submit(&w->ring);
+		io_uring_submit_and_get_events(&w->ring);
+}
+
+void ring_fetch(struct worker *w)
+{
+	if (!io_uring_cq_ready(&w->ring) && held_back(&w->ring))
+		io_uring_get_events(&w->ring);
 }
 
 void ring_sleep(struct worker *w, uint64_t timeout_us)
@@ -218,14 +230,16 @@ static void one_completion(struct worker *w, const struct io_uring_cqe *cqe)
 
 unsigned ring_reap(struct worker *w)
 {
-	struct io_uring_cqe *cqe[RING_BATCH];
-	unsigned n = io_uring_peek_batch_cqe(&w->ring, cqe, RING_BATCH);
+	struct io_uring_cqe *cqe, c;
+	unsigned head, n = 0;
 
-	for (unsigned i = 0; i < n; i++) {
-		struct io_uring_cqe c = *cqe[i];
-
+	io_uring_for_each_cqe(&w->ring, head, cqe) {
+		if (n++ == RING_BATCH)
+			break;
+		c = *cqe;
 		one_completion(w, &c);
 	}
+	n = n < RING_BATCH ? n : RING_BATCH;
 	io_uring_cq_advance(&w->ring, n);
 	return n;
 }

@@ -17,12 +17,14 @@
 #include "stackd/engine/engine_int.h"
 
 #include <errno.h>
+#include <linux/futex.h>
 #include <numa.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/random.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "stackd/core/clock.h"
@@ -31,6 +33,9 @@
 #include "stackd/ctl/ctl.h"
 
 #define CMD_BUDGET	256u
+/* When more frames than that came in: commands send some, which bring more, and those must not pile
+ * up. */
+#define CMD_BUDGET_RX	32u
 #define MSG_BUDGET	256u		/* per sender and loop */
 #define POOL_SMALL	8192u
 #define POOL_BIG	256u
@@ -41,9 +46,15 @@
 static void wake_worker(struct worker *w, unsigned to)
 {
 	struct engine *eng = w->eng;
+	uint32_t *sleeping = &eng->info->worker[to].sleeping;
 
-	if (xchg_sc(&eng->info->worker[to].sleeping, 0))
+	switch (xchg_sc(sleeping, 0)) {
+	case SD_SLEEPING:
 		ring_wake(w, eng->w[to]->wake_fd);
+		return;
+	case SD_NAPPING:
+		syscall(SYS_futex, sleeping, FUTEX_WAKE, 1, NULL, NULL, 0);
+	}
 }
 
 bool worker_send(struct stack *st, uint16_t to, const struct stack_msg *msg)
@@ -196,15 +207,6 @@ static unsigned take_messages(struct worker *w)
 	return total;
 }
 
-/* Did the mailbox's consumer go to sleep on this core? */
-static bool runs_here(struct worker *w, const struct app_wake *wake)
-{
-	const struct shm_seg *seg = stack_seg(&w->st, wake->seg);
-	const struct sd_mbox *mb = seg ? shm_mbox(seg, wake->mbox) : NULL;
-
-	return mb && ld_rlx(&mb->cpu) == (uint32_t)(w->runs_on + 1);
-}
-
 static void wake_programs(struct worker *w)
 {
 	struct app_wake wakes[WAKES_AT_ONCE];
@@ -216,12 +218,11 @@ static void wake_programs(struct worker *w)
 			int32_t *fds = ld_acq(&w->eng->mbox_fd[wakes[i].seg % STACK_MAX_SEGS]);
 			int fd = fds ? ld_acq(&fds[wakes[i].mbox % SD_MAX_MBOXES]) : -1;
 
-			if (fd < 0)
-				continue;
-			wake_add(&w->wake, fd);
-			w->idle.same |= runs_here(w, &wakes[i]);
+			if (fd >= 0)
+				wake_add(&w->wake, fd);
 		}
 	} while (n == WAKES_AT_ONCE);
+	w->idle.same = app_told_here(&w->st);
 	if (!w->wake.cnt)
 		return;
 	wake_flush(&w->wake);
@@ -241,6 +242,8 @@ static void flush(struct worker *w)
 		wake_worker(w, to);
 	}
 	ring_submit(w);
+	if (!w->idle.same)
+		ring_fetch(w);
 }
 
 /* Programs that run on the same core do not spin for us. */
@@ -251,6 +254,7 @@ static void tell_cpu(struct worker *w)
 	if (cpu == w->runs_on)
 		return;
 	w->runs_on = cpu;
+	app_runs_on(&w->st, cpu);
 	st_rlx(&w->eng->info->worker[w->st.worker].cpu, (uint32_t)(cpu + 1));
 }
 
@@ -290,14 +294,15 @@ static unsigned poll_device(struct worker *w)
 static bool loop_once(struct worker *w)
 {
 	struct stack *st = &w->st;
-	unsigned work;
+	unsigned work, frames;
 
 	st->now_us = clock_mono_us();
 	snmp_inc(st, SNMP_Worker_Loops);
 	tell_cpu(w);
 	work = ring_reap(w);
-	work += poll_device(w);
-	work += app_poll(st, CMD_BUDGET);
+	frames = poll_device(w);
+	work += frames;
+	work += app_poll(st, frames > CMD_BUDGET_RX ? CMD_BUDGET_RX : CMD_BUDGET);
 	work += take_messages(w);
 	work += ip_poll_local(st);
 	work += wheel_advance(st->wheel, st->now_us);
@@ -346,23 +351,39 @@ static bool arm_device(struct worker *w)
 	return w->queue && w->queue->ops->arm && w->queue->ops->arm(w->queue, &w->st);
 }
 
+/* Nobody but a program that has done its part, or time, ends this: what arrives from the device
+ * meanwhile is handled with what the program has to say. A program whose word came between the last
+ * look and here is heard when time is up. */
+static void nap(struct worker *w, uint32_t *sleeping, uint64_t us)
+{
+	struct timespec ts = { .tv_nsec = (long)us * 1000 };
+
+	snmp_inc(&w->st, SNMP_Worker_Naps);
+	syscall(SYS_futex, sleeping, FUTEX_WAIT, SD_NAPPING, &ts, NULL, 0);
+}
+
 /* @what: IDLE_NAP or IDLE_SLEEP. */
 static void sleep_until_work(struct worker *w, enum idle_what what)
 {
 	uint32_t *sleeping = &w->eng->info->worker[w->st.worker].sleeping;
 	uint64_t us, from;
 
+	/* Who was woken and took the core at once may have nothing to say and sleep again. */
+	if (what == IDLE_NAP && app_forget_here(&w->st))
+		return;
 	xchg_sc(sleeping, what == IDLE_NAP ? SD_NAPPING : SD_SLEEPING);
 	us = idle_us(w);
 	if (what == IDLE_NAP && us > IDLE_NAP_US)
 		us = IDLE_NAP_US;
-	if (us && !app_pending(&w->st) && !messages_pending(w) && !ld_acq(&w->eng->stop) &&
-	    !arm_device(w)) {
-		snmp_inc(&w->st, SNMP_Worker_Sleeps);
-		from = clock_mono_ns();
-		ring_sleep(w, us);
-		if (what == IDLE_SLEEP)
+	if (us && !app_pending(&w->st) && !messages_pending(w) && !ld_acq(&w->eng->stop)) {
+		if (what == IDLE_NAP) {
+			nap(w, sleeping, us);
+		} else if (!arm_device(w)) {
+			snmp_inc(&w->st, SNMP_Worker_Sleeps);
+			from = clock_mono_ns();
+			ring_sleep(w, us);
 			idle_slept(&w->idle, clock_mono_ns() - from);
+		}
 	}
 	xchg_sc(sleeping, 0);
 }
@@ -372,12 +393,8 @@ void worker_run(struct worker *w)
 	idle_init(&w->idle, w->eng->info->spin_ns, &w->eng->info->crowded);
 	w->runs_on = -1;
 	while (!ld_acq(&w->eng->stop)) {
-		enum idle_what what = IDLE_ON;
+		enum idle_what what = loop_once(w) ? idle_busy(&w->idle) : idle_pass(&w->idle);
 
-		if (loop_once(w))
-			idle_busy(&w->idle);
-		else
-			what = idle_pass(&w->idle);
 		if (what != IDLE_ON)
 			sleep_until_work(w, what);
 	}

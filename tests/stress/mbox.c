@@ -193,7 +193,7 @@ static void publish(void *arg)
 				sched_yield();
 		jitter(&seed);
 		st_rel(&shm_slot_e(&c->seg, SLOT)->rx_tail, i);
-		shm_subs_post(&c->seg, shm_slot_p(&c->seg, SLOT), SD_EV_IN, wake, c);
+		shm_subs_post(&c->seg, shm_slot_p(&c->seg, SLOT), SD_EV_IN, 0, wake, c);
 	}
 }
 

@@ -51,6 +51,10 @@ Test(idle, gives_way_on_its_own_core)
 	cr_assert_eq(idle_pass(&i), IDLE_SLEEP, "no spin under the eyes of who may still run");
 	i.woke = true;
 	cr_assert_eq(idle_pass(&i), IDLE_ON, "it runs elsewhere");
+	cr_assert_eq(idle_busy(&i), IDLE_ON);
+	i.same = true;
+	cr_assert_eq(idle_busy(&i), IDLE_NAP, "at once, before it looks for more to tell");
+	cr_assert_eq(idle_busy(&i), IDLE_ON, "once");
 }
 
 Test(idle, nobody_spins_in_a_crowd)

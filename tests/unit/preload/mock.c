@@ -2,9 +2,11 @@
 /* tests/unit/preload/mock.c - see mock.h
  * Threads: one thread plays the engine; it calls the real libc functions only
  */
+#include <linux/futex.h>
 #include <pthread.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 
 #include "mock.h"
@@ -65,7 +67,7 @@ static void wake(void *arg, uint32_t mbox)
 
 static void post(uint32_t slot, uint32_t ev)
 {
-	shm_subs_post(&m.seg, P(slot), ev, wake, NULL);
+	shm_subs_post(&m.seg, P(slot), ev, 0, wake, NULL);
 }
 
 static void reply(const struct sd_cmd *c, int err, const void *data, uint32_t len)
@@ -442,7 +444,18 @@ static void on_readable(uint32_t idx)
 
 /* ---- the loop ---- */
 
-uint32_t mock_naps;
+uint32_t mock_naps, mock_overslept;
+
+/* Until a program says so. What it said between the last look and here is heard when time is up, as
+ * by a worker. */
+static void nap(void)
+{
+	uint32_t *sleeping = &m.info->worker[0].sleeping;
+	struct timespec ts = { .tv_nsec = 10000000 };
+
+	if (syscall(SYS_futex, sleeping, FUTEX_WAIT, SD_NAPPING, &ts, NULL, 0) && commands())
+		add_sc(&mock_overslept, 1);
+}
 
 static void wait_for_work(void)
 {
@@ -454,7 +467,9 @@ static void wait_for_work(void)
 	xchg_sc(&m.info->worker[0].sleeping, ld_acq(&mock_naps) ? SD_NAPPING : SD_SLEEPING);
 	if (commands())
 		goto out;
-	real.poll(p, PROCS + 1, ld_acq(&mock_naps) ? -1 : 1000);
+	if (ld_acq(&mock_naps))
+		nap();
+	real.poll(p, PROCS + 1, ld_acq(&mock_naps) ? 0 : 1000);
 	if (p[1].revents && real.read(m.doorbell, &v, 8) < 0)
 		cr_assert_eq(errno, EAGAIN);
 	if (p[0].revents & POLLIN)

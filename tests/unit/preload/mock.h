@@ -27,8 +27,10 @@ void mock_start(void);			/* the shim attaches on the test's first socket */
 void mock_stop(void);
 extern uint32_t mock_ops[SD_OP_MAX];	/* commands seen; ld_acq */
 extern uint32_t mock_procs;		/* processes attached now */
-/* The engine naps, and does not look by itself as a real one would. */
+/* The engine naps, and looks by itself later than a real one would. */
 extern uint32_t mock_naps;
+/* Naps that a program should have ended: it had said something, and time was up. */
+extern uint32_t mock_overslept;
 extern uint32_t mock_limit;		/* tx_limit and rx_limit of new connections, bytes */
 /* The engine aborts @slot with @err. */
 void mock_abort(uint32_t slot, int err);

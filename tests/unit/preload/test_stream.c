@@ -70,6 +70,7 @@ Test(stream, napping_worker_is_rung_for)
 		cr_assert_arr_eq(buf, "hello", 5);
 	}
 	st_rel(&mock_naps, 0);
+	cr_assert_lt(ld_acq(&mock_overslept), 50, "%u", ld_acq(&mock_overslept));
 	cr_assert_eq(shutdown(sv[0], SHUT_RDWR), 0);
 }
 

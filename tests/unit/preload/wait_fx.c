@@ -85,7 +85,7 @@ static void wake(void *arg, uint32_t mbox)
 
 void wx_post(int fd, uint32_t ev)
 {
-	shm_subs_post(&pl.seg, pl_p(wx_slot(fd)), ev, wake, NULL);
+	shm_subs_post(&pl.seg, pl_p(wx_slot(fd)), ev, 0, wake, NULL);
 }
 
 void wx_rx(int fd, uint32_t len)

@@ -25,7 +25,7 @@ static unsigned post(const struct shm_seg *s, uint32_t ev)
 	unsigned n = 0;
 
 	memset(woken, 0, sizeof(woken));
-	shm_subs_post(s, shm_slot_p(s, SLOT), ev, wake, &n);
+	shm_subs_post(s, shm_slot_p(s, SLOT), ev, 0, wake, &n);
 	return n;
 }
 
@@ -72,6 +72,25 @@ Test(sub, sleepers_are_woken_once)
 	cr_expect_eq(post(&s, SD_EV_IN), 1);
 	cr_expect_eq(woken[2], 1);
 	cr_expect_eq(post(&s, SD_EV_IN), 0);
+}
+
+Test(sub, consumers_on_a_cpu_are_told_apart)
+{
+	struct shm_seg s = seg_new();
+	struct sd_slot_p *sp = shm_slot_p(&s, SLOT);
+	unsigned n = 0;
+
+	cr_assert_eq(add(&s, 1, 10, SD_EV_IN, false, NULL), 0);
+	cr_expect_not(shm_subs_post(&s, sp, SD_EV_IN, 3, wake, &n), "not known yet");
+	bits(&s, 1);
+	shm_mbox(&s, 1)->cpu = 3;
+	cr_expect_not(shm_subs_post(&s, sp, SD_EV_IN, 2, wake, &n));
+	cr_expect_not(shm_subs_post(&s, sp, SD_EV_IN, 3, wake, &n), "it has that to take already");
+	bits(&s, 1);
+	shm_mbox(&s, 1)->cpu = 3;
+	cr_expect(shm_subs_post(&s, sp, SD_EV_IN, 3, wake, &n));
+	bits(&s, 1);
+	cr_expect_neq(shm_mbox(&s, 1)->cpu, 0, "who takes says where");
 }
 
 Test(sub, one_exclusive_is_chosen)
