@@ -48,7 +48,8 @@ static inline bool side_pop(struct side *s, uint16_t *ret_id, struct vq_seg *ret
 	if (((uint16_t *)q->drv)[1] == s->seen)
 		return false;
 	*ret_id = ((uint16_t *)q->drv)[2 + s->seen++ % q->size];
-	*ret = (struct vq_seg){ q->desc[*ret_id].addr, q->desc[*ret_id].len };
+	*ret = (struct vq_seg){ q->desc[*ret_id % q->size].addr,
+				 q->desc[*ret_id % q->size].len };
 	return true;
 }
 
@@ -77,7 +78,7 @@ static inline void side_push(struct side *s, uint32_t id, uint32_t len)
 struct intel_tx {
 	uint32_t hdr_len, mss, l3, l4;	/* from the context descriptor; mss 0 = no segmentation */
 	bool tcp, ip4, sum_l4, sum_ip;
-	uint32_t sum_at;		/* 82574: where the transport checksum goes; 82576: by L4 type */
+	uint32_t sum_at;		/* where the transport checksum goes */
 	uint32_t len, pieces;
 	uint32_t summed_len;		/* what of a length the checksum field holds already */
 };

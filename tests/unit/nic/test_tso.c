@@ -130,7 +130,8 @@ static void done(void)
 
 static void same_segments(uint32_t len, uint16_t mss, uint8_t flags, bool frags)
 {
-	struct pkt *p = frame_tcp_gso(fx.st, len, mss, flags), *soft = pkt_copy_linear(fx.st->pool, p);
+	struct pkt *p = frame_tcp_gso(fx.st, len, mss, flags);
+	struct pkt *soft = pkt_copy_linear(fx.st->pool, p);
 	struct gso_plan plan;
 	struct intel_tx t;
 

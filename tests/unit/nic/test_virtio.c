@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* tests/unit/nic/test_virtio.c - virtio-net's queues against a device that the test plays
- * The device's side (model.h) can misbehave in every way that a ring allows. After each fault the queue is
- * stopped, all packets must be back (hx_fini counts them), and a fresh start must work.
+ * The device's side (model.h) can misbehave in every way that a ring allows. After each fault the
+ * queue is stopped, all packets must be back (hx_fini counts them), and a fresh start must work.
  */
 #include "tests/unit/harness.h"
 
