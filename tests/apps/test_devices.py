@@ -85,5 +85,16 @@ def curl(dev, workers):
         test_curl.both_ways(d, 8 << 20)
 
 
+@stk.test(*[dict(file=f) for f in ("python", "capture", "interfaces", "readiness")])
+def on_xdp(file):
+    """Whole files of program tests with AF_XDP."""
+    env = {k: v for k, v in os.environ.items() if k != "STK_NS"}
+    path = os.path.join(os.path.dirname(os.path.abspath(__file__)), f"test_{file}.py")
+    r = subprocess.run([sys.executable, path], env=dict(env, STK_DEV="xdp"), stdout=subprocess.PIPE,
+                       stderr=subprocess.STDOUT, text=True, timeout=12 * stk.HANG)
+    lines = r.stdout.splitlines()
+    stk.check(r.returncode == 0 and any(x.startswith("ok ") for x in lines), r.stdout[-3000:])
+
+
 if __name__ == "__main__":
     stk.main()

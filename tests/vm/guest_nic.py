@@ -16,6 +16,7 @@ NETS = {"virtio": ("10.77.0", "T0", "n0"), "e1000e": ("10.77.1", "T1", "n1"),
 MIB, PART = 100, 40
 PING = os.path.join(ROOT, "build/vm/root/bin/busybox") + " ping"      # on the host
 DATA = os.path.join(ROOT, "tests/vm/data.py")
+FRAMES = os.path.join(ROOT, "tests/lib/frames.py")
 
 
 sums = {}
@@ -31,7 +32,7 @@ def digest(mib):
 class Stackd:
     """stackd on one NIC, with the programs around it."""
 
-    def __init__(self, kind, pci, workers):
+    def __init__(self, kind, pci, workers, more=""):
         self.net, self.tap, self.netdev = NETS[kind]
         self.addr, self.peer = self.net + ".2", self.net + ".1"
         self.run_dir = f"/run/{kind}"
@@ -39,7 +40,7 @@ class Stackd:
         self.progs = []
         self.proc = subprocess.Popen(
             [os.path.join(BUILD, "stackd"), "--run-dir", self.run_dir, "--workers", str(workers),
-             "--netdev", f"vfio,pci={pci},addr={self.addr}/24"], stdout=self.log, stderr=self.log)
+             "--netdev", f"vfio,pci={pci},addr={self.addr}/24{more}"], stdout=self.log, stderr=self.log)
         wait_for("stackd starts", self._up)
 
     def _up(self):
@@ -119,8 +120,8 @@ class Test:
             out = host.sh(f"{PING} -c 20 -i 0.05 -s {size} -W 30 {self.d.addr}")
             check(" 0% packet loss" in out, out)
 
-    def nginx(self):
-        """100 MiB out of nginx, 100 MiB into a program, both hash-checked by the other side."""
+    def serve(self):
+        """nginx on stackd; it answers the host."""
         os.makedirs("/tmp/www", exist_ok=True)
         if not os.path.exists("/tmp/www/big"):
             sh(f"python3 {DATA} {MIB} >/tmp/www/big; head -c {PART << 20} /tmp/www/big >/tmp/www/part; "
@@ -132,10 +133,30 @@ class Test:
                     "scgi_temp_path /tmp/s; server { listen 80; root /tmp/www; } }\n")
         sh("chmod -R a+rX /tmp/www")
         self.d.start(["nginx", "-c", "/tmp/nginx.conf"])
-        url = f"http://{self.d.addr}/big"
         wait_for("nginx answers", lambda: "200" in host.sh(
-            f"curl -s -o /dev/null -I -w '%{{http_code}}' {url}", ok=False))
-        got = host.sh(f"curl -s {url} | sha256sum", timeout=400).split()[0]
+            f"curl -s -o /dev/null -I -w '%{{http_code}}' http://{self.d.addr}/small", ok=False))
+
+    def csum(self):
+        """Wrong checksums on the wire are dropped and counted whatever the device says; zero UDP sums
+        and fragments work."""
+        def counts():
+            s = self.d.show("snmp")
+            return s["Tcp"]["InCsumErrors"], s["Udp"]["InCsumErrors"]
+
+        mac = self.d.show("netdev")[0]["mac"]
+        echo = os.path.join(ROOT, "tests/apps/progs/udpecho.py")
+        self.d.start(["/usr/bin/python3", echo, self.d.addr, "7007"])
+        wait_for("the echo server is bound", lambda: [s for s in self.d.show("sockets")
+                                                      if s.get("proto") == "udp"])
+        was = counts()
+        host.sh(f"python3 {FRAMES} {self.d.tap} {mac} {self.d.peer} {self.d.addr}")
+        now = counts()
+        check((now[0] - was[0], now[1] - was[1]) == (1, 2), f"InCsumErrors: {was} before, {now} after")
+
+    def nginx(self):
+        """100 MiB out of nginx, hash-checked by the other side."""
+        self.serve()
+        got = host.sh(f"curl -s http://{self.d.addr}/big | sha256sum", timeout=400).split()[0]
         check(got == digest(MIB), "100 MiB out of nginx differ")
 
     def upload(self):
@@ -230,6 +251,26 @@ class Test:
         wait_for("ping after the kill", lambda: " 0% packet loss" in host.sh(
             f"{PING} -c 3 -W 10 {self.d.addr}", ok=False))
 
+    def kport(self):
+        """The guest's kernel on the same NIC and address by the kernel port: a client of it reaches
+        out while nginx on stackd sends, and a server of it is reached."""
+        self.d.close()
+        self.d = Stackd(self.kind, self.pci, self.workers, ",kport=kp0")
+        self.serve()
+        job = host.start(f"curl -s --limit-rate {PART // 3}M http://{self.d.addr}/part | sha256sum")
+        host.start(f"python3 {DATA} 4 | socat -u - TCP-LISTEN:7001,bind={self.d.peer}")
+        wait_for("the host listens", lambda: host.sh("ss -Hltn sport = :7001"))
+        got = sh(f"socat -u TCP:{self.d.peer}:7001 - | sha256sum").split()[0]
+        check(got == digest(4), "what the kernel's client got differs")
+        p = subprocess.Popen(["socat", "-u", "TCP-LISTEN:7002", "CREATE:/tmp/kernel"])
+        wait_for("the kernel listens", lambda: sh("ss -Hltn sport = :7002"))
+        host.sh(f"python3 {DATA} 4 | socat -u - TCP:{self.d.addr}:7002")
+        p.wait(60)
+        check(sh("sha256sum /tmp/kernel").split()[0] == digest(4), "what the kernel's server got differs")
+        check(host.wait(job, 400).split()[0] == digest(PART), "what nginx sent meanwhile differs")
+        dev = self.d.show("snmp")["Dev"]
+        check(dev["KernelRx"] > 100 and dev["KernelTx"] > 100, dev)
+
     def release(self):
         self.d.close()
         self.d = None
@@ -243,10 +284,10 @@ class Test:
         sh(f"ip link set {name} down; ip addr flush dev {name}")
 
 
-STEPS = ["refuse", "claim", "badaddr", "start", "ping", "nginx", "upload", "iperf3", "spread",
-         "idle", "link", "reset", "killed", "release"]
+STEPS = ["refuse", "claim", "badaddr", "start", "ping", "csum", "nginx", "upload", "iperf3", "spread",
+         "idle", "link", "reset", "killed", "kport", "release"]
 # virtio with packed rings and RSS: what differs. Given back, the kernel's driver stalls on QEMU's RSS.
-PACKED = ["claim", "start", "ping", "nginx", "upload", "rss", "spread", "reset", "unbind"]
+PACKED = ["claim", "start", "ping", "csum", "nginx", "upload", "rss", "spread", "reset", "unbind"]
 
 
 def main():
