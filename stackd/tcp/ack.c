@@ -282,6 +282,7 @@ static void ack_probe(struct stack *st, struct tcb *tcb)
 		tcb->probe_ms = 0;
 		tcp_rto_reset(st, tcb);
 		tcp_dl_clear(tcb, DL_PERSIST);
+		tcp_due(st, tcb, DUE_TX);	/* what may not go yet (cork) gets its timer */
 	} else {
 		tcp_dl_set(st, tcb, DL_PERSIST, tcp_probe_wait_us(tcb));
 	}

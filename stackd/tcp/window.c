@@ -118,7 +118,7 @@ bool tcp_window_opened(struct tcb *tcb)
 
 	if (2 * cur > u32_min(tcb->wnd_clamp, tcb->rx_limit))
 		return false;
-	could = possible(tcb, cur);
+	could = u32_min(possible(tcb, cur), 65535u << tcb->rcv_ws);
 	tcb->quick = quick;
 	return could && could >= 2 * cur;
 }
