@@ -31,6 +31,7 @@ CTL_SRC    := $(strip $(filter-out stackctl/stackrun.c $(CAP_OWN),$(wildcard sta
 
 ENGINE_LIBS := -luring -lnuma -lhwloc -lseccomp -lcap-ng -lbpf -lmnl -ljansson -lconfuse -lpthread -l:libpcap.a
 CTL_LIBS    := -ljansson -lm
+SIM_LIBS    := -lpcap -lm
 CAP_LIBS    := -lpcap -lwiretap -lwsutil -lglib-2.0
 CAP_CFLAGS  := -isystem /usr/include/wireshark -isystem /usr/include/glib-2.0 \
                -isystem /usr/lib/$(shell $(CC) -print-multiarch)/glib-2.0/include
@@ -97,7 +98,7 @@ $(B)/tests/unit-$(1): $$(call obj,$$(wildcard tests/unit/$(1)/*.c)) \
 	$$(if $$(filter preload,$(1)),$$(call obj,$(wildcard preload/*.c))) \
 	$(B)/libstackcore.a
 	@mkdir -p $$(@D)
-	$(CC) $(LDSAN) -o $$@ $$^ -lcriterion $(ENGINE_LIBS) -lm
+	$(CC) $(LDSAN) -o $$@ $$^ -lcriterion $$(if $$(filter tcp,$(1)),$(SIM_LIBS)) $(ENGINE_LIBS) -lm
 endef
 $(foreach r,$(UNIT_ROOMS),$(eval $(call unit_rule,$(r))))
 
@@ -135,14 +136,21 @@ $(B)/tests/fuzz-%: $(B)/obj/tests/fuzz/fuzz_%.o $(B)/libstackcore.a
 
 $(B)/tests/sim: $(call obj,$(wildcard tests/sim/*.c)) $(B)/libstackcore.a
 	@mkdir -p $(@D)
-	$(CC) $(LDSAN) -o $@ $^ $(ENGINE_LIBS)
+	$(CC) $(LDSAN) -o $@ $^ $(SIM_LIBS) $(ENGINE_LIBS)
+
+# The simulator with one source changed (tests/sim/mutants/run.py writes mutant.c): its object comes
+# before the library, which then is not asked for the same functions.
+$(B)/mutants/%/sim: $(B)/mutants/%/mutant.c $(B)/tests/sim
+	$(CC) $(ALLCFLAGS) -w -c $< -o $(@D)/mutant.o
+	$(CC) $(LDSAN) -o $@ $(@D)/mutant.o $(call obj,$(wildcard tests/sim/*.c)) $(B)/libstackcore.a \
+		$(SIM_LIBS) $(ENGINE_LIBS)
 
 # ---- tests: each suite alone, or all of them by `make test` ----
 # Sub-makes see the tools that `deps` has just installed.
 SUB := +@$(MAKE) --no-print-directory -j2
 RUN := @python3 tests/run.py
 
-.PHONY: deps deps-run deps-bench tests test run soak bench
+.PHONY: deps deps-run deps-bench tests test run soak sim-soak bench
 .PHONY: test-style test-unit test-stress test-sim test-fuzz test-apps test-vm test-fault test-sanitize
 deps:
 	@scripts/deps.sh test
@@ -194,6 +202,9 @@ test-sanitize: deps
 soak: deps
 	$(SUB) -s tests
 	$(RUN) soak
+sim-soak: deps
+	$(SUB) -s $(B)/tests/sim
+	@$(B)/tests/sim -n 200000 -s 1000000
 
 $(B)/bench/micro-%: $(B)/obj/bench/micro/%.o $(B)/libstackcore.a
 	@mkdir -p $(@D)

@@ -24,6 +24,11 @@ def programs(kind, limit, variant="", args=()):
             if os.access(p, os.X_OK) and not p.endswith(".d")]
 
 
+def mutants(*args):
+    """Bugs planted in TCP, which the simulator must find."""
+    return [("mutants", [PY, "tests/sim/mutants/run.py", *args], 7200, "")]
+
+
 def files(folder, limit):
     return [(f, [PY, f], limit, "") for f in sorted(glob.glob(f"tests/{folder}/test_*.py"))]
 
@@ -48,12 +53,12 @@ SUITES = {
     "style": lambda: [(f, [PY, f], 60, "") for f in sorted(glob.glob("tests/style/check_*.py"))],
     "unit": lambda: programs("unit-", 120, "", ["--tap", "-j2"]),
     "stress": lambda: programs("stress-", 120, os.environ.get("SAN", "")),  # make SAN=… test-stress
-    "sim": lambda: programs("sim", 300),
+    "sim": lambda: programs("sim", 900) + mutants("--sample"),
     "fuzz": lambda: programs("fuzz-", 120),
     "apps": lambda: files("apps", 480),
     "vm": lambda: files("vm", 1200),
     "fault": lambda: files("fault", 240),
-    "soak": lambda: files("soak", 7200),
+    "soak": lambda: files("soak", 7200) + mutants(),
     "sanitize": sanitize,
 }
 

@@ -1,26 +1,72 @@
 /* SPDX-License-Identifier: MIT */
-/* tests/sim/main.c - seeds: what is simulated, the virtual clock, the verdict
- *   sim             a few hundred seeds (what `make test-sim` runs)
- *   sim SEED        one seed, told in detail; this is what a failure says to run
- *   sim -n N [-s S] N seeds from S on
+/* tests/sim/main.c - seeds on all cores, the verdict
+ *   sim                     what `make test-sim` runs: 10,000 seeds, then the flood
+ *   sim SEED                one seed, told in detail; this is what a failure says to run
+ *   sim -w FILE SEED        the same, and what each host sends and gets into FILE.0, FILE.1 ...
+ *   sim -n N [-s S] [-j J]  N seeds from S on, in J processes
+ *   sim -f N                the flood alone: N spoofed SYNs
  * A run ends when all programs have closed and TIME_WAIT is over; then nothing may be left
- * anywhere.
+ * anywhere. Seeds are handed out by a shared counter; the first that fails ends all.
  */
 #include <signal.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/time.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "tests/sim/sim.h"
 
-#define SIM_SEEDS	400
-#define SIM_START_US	1000000000ull
-#define SIM_LIMIT_US	(SIM_START_US + 4 * 3600 * 1000000ull)	/* a stuck run ends here */
+#define SIM_SEEDS	10000
+#define FLOOD_SYNS	1000000
+#define SIM_STEPS	30000000u	/* a run that goes round in circles ends here */
+#define SIM_LIMIT_US	(SIM_START_US + 8 * 3600 * 1000000ull)	/* a stuck run ends here */
+#define SEED_CPU_S	60		/* one that hangs ends here; most take 10 ms */
+#define JOBS_MAX	64
+
+/* What all processes add up; in shared memory. */
+struct total {
+	_Atomic uint64_t next, seeds, frames, segs, bytes, us, conns, loose, faults;
+	_Atomic bool failed;
+};
 
 static uint64_t current_seed;
 static const char *argv0;
+
+static void tell(struct sim *s)
+{
+	const struct net_conf *c = &s->conf;
+	static const char *const shapes[] = { "pair", "star", "dumbbell" };
+	static const char *const kinds[] = { "tail", "mark", "fq_codel" };
+	const struct net_stats *n = net_stats(s->net);
+
+	printf("%s of %u%s%s\n", shapes[c->shape], c->hosts, c->offload ? ", offload" : "",
+	       s->clean ? ", clean" : "");
+	for (unsigned i = 0; i < NET_LINKS; i++) {
+		const struct link_conf *l = &c->link[i];
+
+		if (!l->delay_us || l->queue == 10000)
+			continue;
+		printf("  link %u: %u us, %lu bit/s, queue %u %s, per 100,000: loss %u, bursts "
+		       "%u of %u, dup %u, reorder %u within %u us, corrupt %u\n", i, l->delay_us,
+		       (unsigned long)l->rate_bps, l->queue, kinds[l->kind], l->loss, l->burst,
+		       l->burst_len, l->dup, l->reorder, l->jitter_us, l->corrupt);
+	}
+	printf("  frames %lu, lost %lu, queue full %lu, cut %lu, corrupted %lu, twice %lu, late "
+	       "%lu, marked %lu\n", (unsigned long)n->frames, (unsigned long)n->lost,
+	       (unsigned long)n->full, (unsigned long)n->cut, (unsigned long)n->corrupted,
+	       (unsigned long)n->dup, (unsigned long)n->late, (unsigned long)n->marked);
+	prog_describe(s);
+	for (unsigned i = 0; i < s->hosts; i++)
+		for (unsigned k = 0; k < SNMP_MAX; k++)
+			if (s->host[i].cnt.snmp[k])
+				printf("  host %u %s%s %lu\n", i, snmp_group[k], snmp_name[k],
+				       (unsigned long)s->host[i].cnt.snmp[k]);
+}
 
 _Noreturn void sim_fail(struct sim *s, const char *fmt, ...)
 {
@@ -32,13 +78,17 @@ _Noreturn void sim_fail(struct sim *s, const char *fmt, ...)
 	vprintf(fmt, ap);
 	va_end(ap);
 	printf("\n");
-	prog_describe(s);
+	if (s->verbose)
+		tell(s);
+	else
+		prog_describe(s);
 	printf("replay: %s %lu\n", argv0, (unsigned long)s->seed);
+	sim_pcap_close(s->pcap);
 	fflush(stdout);
 	_exit(1);
 }
 
-/* An ASSERT of the stack. */
+/* An ASSERT of the stack, or a seed that has used up its time. */
 static void on_abort(int sig)
 {
 	char line[160];
@@ -50,242 +100,182 @@ static void on_abort(int sig)
 	_exit(1);
 }
 
-/* ---- what a seed means ---- */
+/* ---- one seed ---- */
 
-static uint32_t below(struct sim *s, uint32_t n)
+/* On a network that loses nothing and delays nothing nobody runs into a timeout. */
+static void must_be_calm(struct sim *s)
 {
-	return rng_below(s->rng, n);
-}
+	for (unsigned i = 0; s->clean && i < s->hosts; i++) {
+		const uint64_t *n = s->host[i].cnt.snmp;
 
-static uint32_t pick(struct sim *s, const uint32_t *list, unsigned cnt)
-{
-	return list[below(s, cnt)];
-}
-#define PICK(s, ...) \
-	pick((s), (const uint32_t[]){ __VA_ARGS__ }, sizeof((uint32_t[]){ __VA_ARGS__ }) / 4)
-
-static struct wire_conf make_wire(struct sim *s)
-{
-	struct wire_conf c = {
-		.delay_us = PICK(s, 10, 100, 1000, 10000, 50000),
-		.jitter_us = PICK(s, 10, 1000, 20000),
-		.rate_bps = 1000000ull * PICK(s, 0, 5, 50, 1000, 10000),
-		.queue = PICK(s, 20, 100, 1000),
-	};
-
-	if (below(s, 5) == 0) {
-		c.offload = true;
-		c.queue = 1000;
-		c.rate_bps = 0;
+		if (n[SNMP_TcpExt_TCPTimeouts] || n[SNMP_TcpExt_TCPFastRetrans])
+			sim_fail(s, "host %u: %lu timeouts, %lu fast retransmissions on a clean "
+				 "network", i, (unsigned long)n[SNMP_TcpExt_TCPTimeouts],
+				 (unsigned long)n[SNMP_TcpExt_TCPFastRetrans]);
 	}
-	if (below(s, 4))
-		c.loss = PICK(s, 0, 100, 1000, 3000, 8000);
-	if (below(s, 3) == 0)
-		c.dup = PICK(s, 100, 1000, 5000);
-	if (below(s, 3) == 0)
-		c.reorder = PICK(s, 100, 1000, 20000);
-	if (below(s, 3) == 0)
-		c.corrupt = PICK(s, 10, 100, 1000);
-	if (below(s, 6) == 0) {
-		c.cut_from_us = s->now_us + below(s, 3000000);
-		c.cut_to_us = c.cut_from_us + below(s, 20000000);
-	}
-	s->arp_may_fail = c.loss || c.cut_to_us;
-	return c;
-}
-
-/* A window-full is sent per round trip at worst: long paths get less to carry. */
-static uint64_t amount(struct sim *s, const struct wire_conf *c)
-{
-	uint32_t max = c->delay_us >= 10000 || (c->rate_bps && c->rate_bps < 50000000) ||
-		       c->loss > 1000 ? 300000 : 3000000;
-
-	return below(s, 4) == 0 ? below(s, 5000) : below(s, max);
-}
-
-static void make_end(struct sim *s, struct sim_end *x, const struct wire_conf *c)
-{
-	x->key = (uint32_t)rng_u64(s->rng);
-	x->tx_total = amount(s, c);
-	x->nodelay = below(s, 2);
-	x->read_max = PICK(s, 1, 100, 3000, 65536);
-	x->write_max = PICK(s, 1, 200, 4000, 16384);
-	if (x->write_max < 200 && x->tx_total > 20000)
-		x->write_max = 200;
-	x->pause_us = below(s, 3) ? 0 : PICK(s, 100, 3000, 30000);
-	if (below(s, 4) == 0)
-		x->rcvbuf = PICK(s, 4608, 16384, 65536);
-	if (below(s, 4) == 0)
-		x->sndbuf = PICK(s, 4608, 16384, 65536);
-	x->next_us = UINT64_MAX;
-}
-
-/* Only short streams are read bytewise. */
-static void calm_reader(struct sim_end *x)
-{
-	if (x->peer->tx_total > 20000 && x->read_max < 3000)
-		x->read_max = 3000;
-}
-
-static void make_conn(struct sim *s, const struct wire_conf *c)
-{
-	struct sim_end *a = &s->end[s->ends++], *b = &s->end[s->ends++], *rude;
-	unsigned client = below(s, SIM_HOSTS);
-
-	make_end(s, a, c);
-	make_end(s, b, c);
-	a->h = &s->host[client];
-	b->h = &s->host[below(s, 12) ? !client : client];	/* some within one host */
-	a->peer = b;
-	b->peer = a;
-	a->client = true;
-	a->next_us = s->now_us + below(s, 500000);
-	calm_reader(a);
-	calm_reader(b);
-	rude = below(s, 2) ? a : b;
-	switch (below(s, 8)) {
-	case 0:
-		rude->mode = END_CLOSE_FIRST;
-		rude->peer->tx_total = 0;
-		break;
-	case 1:
-		rude->mode = below(s, 2) ? END_ABORT : END_WALK_AWAY;
-		rude->quit_at = below(s, (uint32_t)(a->tx_total + b->tx_total) + 1);
-		rude->peer->peer_rude = true;
-		break;
-	default:
-		break;
-	}
-}
-
-/* ---- the clock ---- */
-
-static uint64_t next_us(struct sim *s)
-{
-	uint64_t next = wire_next_us(s->wire), t = prog_next_us(s);
-
-	next = t < next ? t : next;
-	for (unsigned i = 0; i < SIM_HOSTS; i++) {
-		t = wheel_next_us(s->host[i].st.wheel);
-		if (s->host[i].woken || ip_local_pending(&s->host[i].st))
-			t = s->now_us;
-		next = t < next ? t : next;
-	}
-	return next;
-}
-
-static bool quiet(struct sim *s)
-{
-	for (unsigned i = 0; i < SIM_HOSTS; i++)
-		if (tcp_tcb_used(&s->host[i].st) || tcp_tw_used(&s->host[i].st))
-			return false;
-	return wire_next_us(s->wire) == UINT64_MAX;
 }
 
 static void run(struct sim *s)
 {
 	bool closing = false;
-	uint64_t next;
+	uint64_t next, steps = 0;
 
-	while (!closing || !quiet(s)) {
-		next = next_us(s);
+	while (!closing || !sim_quiet(s)) {
+		next = sim_next_us(s);
 		if (next == UINT64_MAX)
 			sim_fail(s, "stuck: nothing will ever happen again");
 		if (next > SIM_LIMIT_US)
 			sim_fail(s, "stuck: not finished after hours");
-		s->now_us = next > s->now_us ? next : s->now_us + 1;
-		for (unsigned i = 0; i < SIM_HOSTS; i++)
-			host_turn(&s->host[i]);
+		if (++steps > SIM_STEPS)
+			sim_fail(s, "stuck: much happens and nothing comes of it");
+		sim_step(s, next);
 		if (!closing && prog_all_done(s)) {
 			closing = true;
-			for (unsigned i = 0; i < SIM_HOSTS; i++)
+			for (unsigned i = 0; i < s->hosts; i++)
 				prog_unlisten(&s->host[i]);
 		}
 	}
+	must_be_calm(s);
+	watch_end(s->watch);
 }
 
-static void knobs(struct sim *s)
+static void add_up(struct sim *s, struct total *t)
 {
-	for (unsigned i = 0; i < SIM_HOSTS; i++) {
-		struct sysctl *c = s->host[i].st.sys;
+	const struct net_stats *n = net_stats(s->net);
+	uint64_t loose;
 
-		c->tcp_sack = below(s, 4) != 0;
-		c->tcp_timestamps = below(s, 4) != 0;
-		c->tcp_window_scaling = below(s, 6) != 0;
-	}
+	t->seeds++;
+	t->frames += n->frames;
+	t->segs += n->data_segs;
+	t->bytes += s->bytes;
+	t->us += s->now_us - SIM_START_US;
+	t->conns += watch_conns(s->watch, &loose);
+	t->loose += loose;
+	t->faults += n->lost + n->full + n->cut + n->corrupted + n->dup + n->late;
 }
 
-static void tell(struct sim *s, const struct wire_conf *c)
+/* @s keeps its hosts' memory from seed to seed. */
+static void one_seed(struct sim *s, uint64_t seed, struct total *t, bool verbose,
+		     const char *pcap)
 {
-	printf("wire: delay %u us, rate %lu, queue %u, loss %u, dup %u, reorder %u, ", c->delay_us,
-	       (unsigned long)c->rate_bps, c->queue, c->loss, c->dup, c->reorder);
-	printf("corrupt %u, offload %d; frames %lu\n", c->corrupt, c->offload,
-	       (unsigned long)wire_carried(s->wire));
-	prog_describe(s);
-	for (unsigned i = 0; i < SIM_HOSTS; i++) {
-		const uint64_t *n = s->host[i].cnt.snmp;
+	struct host_mem mem[SIM_HOSTS];
 
-		for (unsigned k = 0; k < SNMP_MAX; k++)
-			if (n[k])
-				printf("  host %u %s%s %lu\n", i, snmp_group[k], snmp_name[k],
-				       (unsigned long)n[k]);
-	}
-}
-
-static void one_seed(uint64_t seed, bool verbose)
-{
-	struct sim *s = calloc(1, sizeof(*s));
-	struct wire_conf c;
-	unsigned conns;
-
+	memcpy(mem, s->mem, sizeof(mem));
+	memset(s, 0, sizeof(*s));
+	memcpy(s->mem, mem, sizeof(mem));
+	setitimer(ITIMER_VIRTUAL, &(struct itimerval){ .it_value.tv_sec = SEED_CPU_S }, NULL);
 	current_seed = s->seed = seed;
-	s->verbose = verbose;
 	s->now_us = SIM_START_US;
 	rng_seed(s->rng, seed);
-	c = make_wire(s);
-	s->wire = wire_new(&c, seed + 1000003);
-	for (unsigned i = 0; i < SIM_HOSTS; i++)
-		host_init(&s->host[i], s, i, wire_nic(s->wire, i));
-	knobs(s);
-	for (unsigned i = 0; i < SIM_HOSTS; i++)
-		prog_listen(&s->host[i]);
-	conns = 1 + below(s, PICK(s, 1, 2, 8, 30));
-	while (conns--)
-		make_conn(s, &c);
+	s->verbose = verbose;
+	seed_make(s);
+	s->watch = watch_new(s);
+	if (pcap)
+		s->pcap = sim_pcap_open(pcap, s->hosts);
 	run(s);
 	if (verbose)
-		tell(s, &c);
-	for (unsigned i = 0; i < SIM_HOSTS; i++)
+		tell(s);
+	add_up(s, t);
+	for (unsigned i = 0; i < s->hosts; i++)
 		host_fini(&s->host[i]);
-	wire_free(s->wire);
-	if (verbose)
-		printf("seed %lu ok: %lu bytes in %.3f s\n", (unsigned long)seed,
-		       (unsigned long)s->bytes, (double)(s->now_us - SIM_START_US) / 1e6);
+	watch_free(s->watch);
+	net_free(s->net);
+	sim_pcap_close(s->pcap);
+}
+
+/* ---- many ---- */
+
+static void work(struct total *t, uint64_t first, uint64_t cnt)
+{
+	struct sim *s = calloc(1, sizeof(*s));
+	uint64_t i;
+
+	while ((i = t->next++) < cnt && !t->failed)
+		one_seed(s, first + i, t, false, NULL);
+	for (unsigned k = 0; k < SIM_HOSTS; k++)
+		host_mem_free(&s->mem[k]);
 	free(s);
+}
+
+static void report(const struct total *t, const char *name)
+{
+	printf("%s - %s: %lu seeds, %.1f million data segments, %.0f virtual hours, "
+	       "%lu connections (%lu not judged), %.1f million frames, %lu of them harmed\n",
+	       t->failed ? "not ok" : "ok", name, (unsigned long)t->seeds, (double)t->segs / 1e6,
+	       (double)t->us / 3.6e9, (unsigned long)t->conns, (unsigned long)t->loose,
+	       (double)t->frames / 1e6, (unsigned long)t->faults);
+}
+
+/* Return: did all pass? */
+static bool many(uint64_t first, uint64_t cnt, unsigned jobs)
+{
+	struct total *t = mmap(NULL, sizeof(*t), PROT_READ | PROT_WRITE,
+			       MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	int status;
+
+	fflush(stdout);
+	for (unsigned i = 0; i < jobs; i++) {
+		if (fork())
+			continue;
+		work(t, first, cnt);
+		exit(0);
+	}
+	for (unsigned i = 0; i < jobs; i++) {
+		wait(&status);
+		if (!WIFEXITED(status) || WEXITSTATUS(status))
+			t->failed = true;
+	}
+	report(t, "random networks");
+	return !t->failed;
+}
+
+static int usage(void)
+{
+	fprintf(stderr, "usage: %s [-n SEEDS] [-s FIRST] [-j JOBS] [-w FILE] [-f SYNS] [SEED]\n",
+		argv0);
+	return 2;
 }
 
 int main(int argc, char **argv)
 {
-	unsigned long n = SIM_SEEDS, first = 1;
+	uint64_t n = 0, first = 1, syns = 0;
+	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+	unsigned jobs = cpus > 0 && cpus < JOBS_MAX ? (unsigned)cpus : 1;
+	const char *pcap = NULL;
+	bool ok = true;
 	int o;
 
 	argv0 = argv[0];
 	signal(SIGABRT, on_abort);
+	signal(SIGVTALRM, on_abort);
 	setvbuf(stdout, NULL, _IOLBF, 0);
-	while ((o = getopt(argc, argv, "n:s:")) != -1) {
+	while ((o = getopt(argc, argv, "n:s:j:w:f:")) != -1) {
 		if (o == 'n')
 			n = strtoul(optarg, NULL, 0);
 		else if (o == 's')
 			first = strtoul(optarg, NULL, 0);
+		else if (o == 'j')
+			jobs = (unsigned)strtoul(optarg, NULL, 0);
+		else if (o == 'f')
+			syns = strtoul(optarg, NULL, 0);
+		else if (o == 'w')
+			pcap = optarg;
 		else
-			return 2;
+			return usage();
 	}
+	if (jobs < 1 || jobs > JOBS_MAX)
+		return usage();
 	if (optind < argc) {
-		one_seed(strtoul(argv[optind], NULL, 0), true);
+		struct total t = { 0 };
+
+		one_seed(calloc(1, sizeof(struct sim)), strtoul(argv[optind], NULL, 0), &t, true,
+			 pcap);
+		report(&t, "one seed");
 		return 0;
 	}
-	for (unsigned long i = 0; i < n; i++)
-		one_seed(first + i, false);
-	printf("sim: %lu seeds passed\n", n);
-	return 0;
+	if (n || !syns)
+		ok = many(first, n ? n : SIM_SEEDS, jobs);
+	if (syns || !n)
+		ok &= flood_run(syns ? syns : FLOOD_SYNS);
+	return ok ? 0 : 1;
 }

@@ -143,6 +143,7 @@ void sc_free(struct sc *c)
 		prog_unlisten(h);
 	sc_pass(c, 2000 * 1000000ull);
 	host_fini(h);
+	host_mem_free(h->mem);
 	free(c);
 }
 

@@ -110,7 +110,9 @@ static void ends(struct bed *b, bool stack_connects, uint64_t from_stack, uint64
 
 	*x = (struct sim_end){ .h = &b->s.host[0], .peer = y, .client = stack_connects, .key = 77,
 			       .tx_total = from_stack, .next_us = UINT64_MAX, .read_max = 65536,
-			       .write_max = 16384, .peer_rude = true };
+			       .write_max = 16384, .may_fail = true,
+			       .opts = { .keepalive = 1, .keep_idle_s = 30, .keep_intvl_s = 5,
+					 .keep_cnt = 4 } };
 	*y = (struct sim_end){ .h = &b->s.host[1], .peer = x, .client = !stack_connects, .key = 78,
 			       .tx_total = from_kernel, .started = true, .next_us = UINT64_MAX };
 	b->s.ends = 1;		/* programs run for the first only */
@@ -177,6 +179,7 @@ static void bed_end(struct bed *b, struct kend *k)
 	host_turn(h);
 	host_turn(h);
 	host_fini(h);
+	host_mem_free(h->mem);
 	b->nic->ops->close(b->nic);
 	free(b);
 }

@@ -46,44 +46,29 @@ struct world {
 	unsigned round;
 };
 
-static uint64_t soonest(struct sim *s)
-{
-	uint64_t next = wire_next_us(s->wire), t = prog_next_us(s);
-
-	next = t < next ? t : next;
-	for (unsigned i = 0; i < SIM_HOSTS; i++) {
-		t = wheel_next_us(s->host[i].st.wheel);
-		if (s->host[i].woken)
-			t = s->now_us;
-		next = t < next ? t : next;
-	}
-	return next;
-}
-
 static void run_until(struct sim *s, uint64_t limit_us)
 {
 	while (!prog_all_done(s) || s->now_us < limit_us) {
-		uint64_t next = soonest(s);
+		uint64_t next = sim_next_us(s);
 
 		if (prog_all_done(s) && next > limit_us)
 			next = limit_us;
-		s->now_us = next > s->now_us ? next : s->now_us + 1;
-		for (unsigned i = 0; i < SIM_HOSTS; i++)
-			host_turn(&s->host[i]);
+		sim_step(s, next);
 	}
 }
 
 static struct world *world_new(uint64_t rate_bps)
 {
 	struct world *w = calloc(1, sizeof(*w));
-	struct wire_conf c = { .delay_us = 10000, .queue = 1000, .rate_bps = rate_bps,
-			       .lose = lose, .lose_arg = &w->pl };
+	struct link_conf l = { .delay_us = 10000, .queue = 1000, .rate_bps = rate_bps };
+	struct net_conf c = { .hosts = 2, .link = { l, l }, .lose = lose, .lose_arg = &w->pl };
 
 	w->s.now_us = 1000000000;
-	w->s.wire = wire_new(&c, 1);
+	w->s.hosts = 2;
+	w->s.net = net_new(&c, &w->s, 1);
 	w->pl = (struct plan){ { -1, -1 }, -1, 0, 0, 0 };
-	for (unsigned i = 0; i < SIM_HOSTS; i++)
-		host_init(&w->s.host[i], &w->s, i, wire_nic(w->s.wire, i));
+	for (unsigned i = 0; i < 2; i++)
+		host_init(&w->s.host[i], &w->s, i, net_nic(w->s.net, i));
 	prog_listen(&w->s.host[1]);
 	return w;
 }
@@ -91,9 +76,11 @@ static struct world *world_new(uint64_t rate_bps)
 static void world_free(struct world *w)
 {
 	prog_unlisten(&w->s.host[1]);
-	for (unsigned i = 0; i < SIM_HOSTS; i++)
+	for (unsigned i = 0; i < 2; i++) {
 		host_fini(&w->s.host[i]);
-	wire_free(w->s.wire);
+		host_mem_free(&w->s.mem[i]);
+	}
+	net_free(w->s.net);
 	free(w);
 }
 
@@ -103,7 +90,7 @@ static uint64_t transfer(struct world *w, int seg0, int seg1, int ack)
 	struct sim_end *a = &w->s.end[0], *b = &w->s.end[1];
 	uint64_t *n = &w->s.host[0].cnt.snmp[SNMP_TcpExt_TCPTimeouts], before = *n;
 	struct sim_end end = { .key = ++w->round, .write_max = 16384, .read_max = 65536,
-			       .next_us = UINT64_MAX, .nodelay = true };
+			       .next_us = UINT64_MAX, .opts.nodelay = 1 };
 
 	w->pl = (struct plan){ { seg0, seg1 }, ack, 0, 0, 0 };
 	*a = *b = end;
@@ -115,6 +102,7 @@ static uint64_t transfer(struct world *w, int seg0, int seg1, int ack)
 	a->tx_total = SEGS * MSS;
 	a->next_us = w->s.now_us;
 	w->s.ends = 2;
+	sim_poke(&w->s);
 	run_until(&w->s, w->s.now_us);
 	run_until(&w->s, w->s.now_us + 61000000);	/* TIME_WAIT is over */
 	return *n - before;
