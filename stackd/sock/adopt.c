@@ -159,6 +159,7 @@ uint32_t sock_bound_revert(struct stack *st, struct sock_id id)
 static void bound_adopt(struct stack *st, uint32_t idx, struct sock_bound *b)
 {
 	idx_adopt(&st->sock->bounds, idx);
+	btab_recall(st, b);
 	btab_link(st, idx);
 	if (b->state != SOCK_B_CONN || b->proto != IPPROTO_TCP)
 		return;

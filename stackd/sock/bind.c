@@ -53,7 +53,7 @@ static int bind_port(struct stack *st, struct sock_bound *b, uint16_t port, bool
 	b->t.lport = port;
 	if (!port)
 		return port_for_bind(st, b) ? 0 : -EADDRINUSE;
-	return btab_conflict(st, b, 0, picked) ? -EADDRINUSE : 0;
+	return btab_take(st, b, 0, picked) ? 0 : -EADDRINUSE;
 }
 
 static void slot_bound(struct sd_slot_e *e, const struct sock_bound *b, uint32_t idx)
@@ -172,8 +172,18 @@ static int dgram_port(struct stack *st, struct sock_bound *b, const struct sock_
 	return 0;
 }
 
+/* A record whose port stays keeps its place: the order of a port's holders matters. */
 static void relink(struct stack *st, uint32_t idx, const struct sock_bound *b)
 {
+	struct sock_bound *r = bound_at(st, idx), now = *b;
+
+	if (r->t.lport == b->t.lport && r->autobound == b->autobound) {
+		now.next = r->next;
+		now.prev = r->prev;
+		now.charged = r->charged;
+		*r = now;
+		return;
+	}
 	btab_unlink(st, idx);
 	*bound_at(st, idx) = *b;
 	btab_link(st, idx);

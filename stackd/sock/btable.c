@@ -2,11 +2,15 @@
 /* sock/btable.c - the bind table: which sockets hold which port
  * Spec:    H2; bind(2), ip(7), socket(7) SO_REUSEADDR and SO_REUSEPORT
  *
- * Two chains per protocol and port: ports that bind() asked for, and ports that connect() chose.
+ * Two chains per port of TCP: ports that bind() asked for, and ports that connect() chose; one of
+ * UDP.
  * The first are few and keep every connect() off the port; the second may be many, since
  * connections to different peers share a port, and only an explicit bind() ever walks them.
  * Who may share a port with whom is asked of each holder in turn; the options of a holder are read
  * anew from its slot, because Linux looks at them as they are now, not as they were at bind().
+ * Some of the answers are shortcuts, as on Linux, whose programs can tell: a TCP port remembers
+ * whose group of SO_REUSEPORT was there last (struct port_memo) and then asks no holder; UDP asks
+ * them in the order of its list and stops at one of the same group.
  * Holds:   B1 a record is in exactly the chain that its proto, autobound and lport name; lport 0:
  *          in none
  * Threads: worker 0
@@ -16,9 +20,14 @@
 
 static uint32_t *chain(struct stack *st, uint8_t proto, bool autobound, uint16_t port)
 {
-	unsigned list = (proto == IPPROTO_UDP) * 2 + autobound;
+	unsigned list = proto == IPPROTO_UDP ? 2 : autobound;
 
 	return &st->sock->bheads[(size_t)list * 65536 + port];
+}
+
+static bool nobody_holds(struct stack *st, uint8_t proto, uint16_t port)
+{
+	return !*chain(st, proto, false, port) && !*chain(st, proto, true, port);
 }
 
 /* On a shared interface all packets to a port that is held are ours; ports that connect() chose
@@ -89,6 +98,12 @@ void btab_seg_gone(struct stack *st, uint16_t seg)
 	}
 }
 
+/* Linux's list of UDP sockets: the newest first, but these last. */
+static bool goes_last(const struct sock_bound *b)
+{
+	return b->proto == IPPROTO_UDP && b->family == AF_INET6 && b->reuse & SOCK_REUSEPORT;
+}
+
 void btab_link(struct stack *st, uint32_t bound)
 {
 	struct sock_bound *b = bound_at(st, bound), *n;
@@ -99,9 +114,14 @@ void btab_link(struct stack *st, uint32_t bound)
 	if (!b->t.lport)
 		return;
 	charge(st, b);
+	if (b->proto == IPPROTO_TCP && b->autobound && nobody_holds(st, b->proto, b->t.lport))
+		st->sock->memos[b->t.lport].group = 0;
 	head = chain(st, b->proto, b->autobound, b->t.lport);
-	n = bound_at(st, *head);
 	b->prev = 0;
+	if (goes_last(b))
+		for (; *head; head = &bound_at(st, *head)->next)
+			b->prev = *head;
+	n = bound_at(st, *head);
 	b->next = *head;
 	if (n)
 		n->prev = bound;
@@ -130,8 +150,7 @@ void btab_unlink(struct stack *st, uint32_t bound)
 		*head = b->next;
 	}
 	b->next = b->prev = 0;
-	if (!*chain(st, b->proto, false, b->t.lport) &&
-	    (b->proto != IPPROTO_UDP || !*chain(st, b->proto, true, b->t.lport)))
+	if (!*chain(st, b->proto, false, b->t.lport))
 		claim(st, b, false);
 }
 
@@ -197,15 +216,9 @@ static bool stream_conflict(const struct sock_bound *n, const struct sock_bound 
 	return !both_reuseport(n, o);
 }
 
-static bool dgram_conflict(const struct sock_bound *n, const struct sock_bound *o, bool any_port)
-{
-	if (any_port)
-		return true;
-	return !(n->reuse & o->reuse & SOCK_REUSEADDR) && !both_reuseport(n, o);
-}
 
 /* Take over what the holder's options say now; a slot that is gone leaves the last word. */
-static void refresh(struct stack *st, struct sock_bound *b)
+void btab_refresh(struct stack *st, struct sock_bound *b)
 {
 	struct sd_slot_p *sp = sock_slot_p(st, b->id);
 
@@ -213,18 +226,36 @@ static void refresh(struct stack *st, struct sock_bound *b)
 		b->reuse = ld_rlx(&sp->opts.reuse) & (SOCK_REUSEADDR | SOCK_REUSEPORT);
 }
 
+/* The first holder that would receive what @n receives, and that is not told from it by
+ * SO_REUSEADDR, decides. */
+static bool dgram_conflict(struct stack *st, const struct sock_bound *n, uint32_t self,
+			   bool any_port)
+{
+	uint32_t idx = *chain(st, n->proto, false, n->t.lport);
+	struct sock_bound *o;
+
+	for (; (o = bound_at(st, idx)); idx = o->next) {
+		if (idx == self || !overlap(n, o))
+			continue;
+		if (any_port)
+			return true;
+		btab_refresh(st, o);
+		if (!(n->reuse & o->reuse & SOCK_REUSEADDR))
+			return !both_reuseport(n, o);
+	}
+	return false;
+}
+
 static bool chain_conflict(struct stack *st, const struct sock_bound *n, uint32_t self,
-			   bool any_port,
-			   uint32_t idx)
+			   bool any_port, uint32_t idx)
 {
 	struct sock_bound *o;
 
 	for (; (o = bound_at(st, idx)); idx = o->next) {
 		if (idx == self || !overlap(n, o))
 			continue;
-		refresh(st, o);
-		if (n->proto == IPPROTO_UDP ? dgram_conflict(n, o, any_port) :
-					      stream_conflict(n, o, any_port))
+		btab_refresh(st, o);
+		if (stream_conflict(n, o, any_port))
 			return true;
 	}
 	return false;
@@ -232,8 +263,64 @@ static bool chain_conflict(struct stack *st, const struct sock_bound *n, uint32_
 
 bool btab_conflict(struct stack *st, const struct sock_bound *n, uint32_t self, bool any_port)
 {
+	if (n->proto == IPPROTO_UDP)
+		return dgram_conflict(st, n, self, any_port);
 	return chain_conflict(st, n, self, any_port, *chain(st, n->proto, false, n->t.lport)) ||
 	       chain_conflict(st, n, self, any_port, *chain(st, n->proto, true, n->t.lport));
+}
+
+/* ---- what a TCP port remembers of those who took it ---- */
+
+/* Does the socket that formed the group receive whatever @n receives? Its wildcard covers @n, not
+ * the other way round. */
+static bool memo_covers(const struct port_memo *m, const struct sock_bound *n)
+{
+	const struct sd_addr *a = &m->addr, *b = &n->t.laddr;
+
+	if (sd_addr_is_v4(a)) {
+		if (m->family == AF_INET && any6(b))
+			return !n->v6only && sd_addr_is_any(a);
+		return sd_addr_is_v4(b) && !n->v6only && (sd_addr_is_any(a) || sd_addr_eq(a, b));
+	}
+	if (any6(a))
+		return !(m->v6only && sd_addr_is_v4(b));
+	return sd_addr_eq(a, b);
+}
+
+static bool memo_same_group(const struct port_memo *m, const struct sock_bound *n)
+{
+	return m->group && n->reuse & SOCK_REUSEPORT && m->uid == n->uid && memo_covers(m, n);
+}
+
+static void memo_update(struct stack *st, const struct sock_bound *n, bool first)
+{
+	struct port_memo *m = &st->sock->memos[n->t.lport];
+
+	if (!(n->reuse & SOCK_REUSEPORT))
+		m->group = 0;
+	else if (first || !memo_same_group(m, n))
+		*m = (struct port_memo){ .group = 1, .family = n->family, .v6only = n->v6only,
+					 .uid = n->uid, .addr = n->t.laddr };
+}
+
+bool btab_take(struct stack *st, const struct sock_bound *n, uint32_t self, bool any_port)
+{
+	const struct port_memo *m = &st->sock->memos[n->t.lport];
+	bool first;
+
+	if (n->proto == IPPROTO_UDP)
+		return !btab_conflict(st, n, self, any_port);
+	first = nobody_holds(st, n->proto, n->t.lport);
+	if (!first && (any_port || !memo_same_group(m, n)) && btab_conflict(st, n, self, any_port))
+		return false;
+	memo_update(st, n, first);
+	return true;
+}
+
+void btab_recall(struct stack *st, const struct sock_bound *n)
+{
+	if (n->t.lport && n->proto == IPPROTO_TCP && !n->autobound && n->state != SOCK_B_KIDS)
+		memo_update(st, n, nobody_holds(st, n->proto, n->t.lport));
 }
 
 uint32_t btab_first(struct stack *st, uint8_t proto, uint16_t port)

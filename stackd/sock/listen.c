@@ -162,7 +162,8 @@ static int listen_start(struct stack *st, const struct sock_cmd *c, uint32_t bou
 	if (!b || b->state != SOCK_B_BOUND || !sock_id_eq(&b->id, &c->id))
 		return -EINVAL;
 	/* Two with SO_REUSEADDR may bind one port, but only one of them may listen. */
-	if (btab_conflict(st, b, bound, false))
+	btab_refresh(st, b);
+	if (!btab_take(st, b, bound, false))
 		return -EADDRINUSE;
 	return listener_make(st, c, bound, e);
 }

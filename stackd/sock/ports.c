@@ -95,7 +95,7 @@ uint16_t port_for_bind(struct stack *st, struct sock_bound *n)
 	for (unsigned parity = 0; parity < 2; parity++) {
 		for (uint32_t i = parity; i < r.len; i += 2) {
 			n->t.lport = (uint16_t)(r.lo + (off + i) % r.len);
-			if (!reserved(st->sock, n->t.lport) && !btab_conflict(st, n, 0, true))
+			if (!reserved(st->sock, n->t.lport) && btab_take(st, n, 0, true))
 				return n->t.lport;
 		}
 	}

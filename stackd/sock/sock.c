@@ -86,9 +86,13 @@ static void on_bound_set(struct stack *st, const struct stack_msg *msg)
 
 	ASSERT(b && b->proto == IPPROTO_UDP);
 	memcpy(&t, msg->data, sizeof(t));
+	b->state = t.rport ? SOCK_B_CONN : SOCK_B_BOUND;
+	if (t.lport == b->t.lport) {
+		b->t = t;		/* the order of a port's holders stays */
+		return;
+	}
 	btab_unlink(st, msg->u32[0]);
 	b->t = t;
-	b->state = t.rport ? SOCK_B_CONN : SOCK_B_BOUND;
 	btab_link(st, msg->u32[0]);
 }
 
@@ -134,9 +138,10 @@ static int init_worker0(struct stack *st, struct sock_state *s)
 	int err;
 
 	s->bheads = sock_map(SOCK_BHEADS_SIZE);
+	s->memos = sock_map(SOCK_MEMOS_SIZE);
 	s->rings_used = sock_map(SOCK_RINGS_SIZE);
 	s->rings_dirty = sock_map(SOCK_RINGS_SIZE);
-	if (!s->bheads || !s->rings_used || !s->rings_dirty)
+	if (!s->bheads || !s->memos || !s->rings_used || !s->rings_dirty)
 		return -ENOMEM;
 	err = etab_init(&s->conn, EHASH_LINES);
 	if (!err)
@@ -189,6 +194,7 @@ void sock_fini(struct stack *st)
 	idx_pool_fini(&s->bounds);
 	idx_pool_fini(&s->listeners);
 	sock_unmap(s->bheads, SOCK_BHEADS_SIZE);
+	sock_unmap(s->memos, SOCK_MEMOS_SIZE);
 	sock_unmap(s->rings_used, SOCK_RINGS_SIZE);
 	sock_unmap(s->rings_dirty, SOCK_RINGS_SIZE);
 	sock_unmap(s->kept, SOCK_KEPT_SIZE);

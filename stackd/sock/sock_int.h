@@ -61,6 +61,20 @@ void btab_unlink(struct stack *st, uint32_t bound);
 /* May @n have its port? @self: its own record, 0 = none. @any_port: the port was not asked for, so
  * sharing makes no sense. */
 bool btab_conflict(struct stack *st, const struct sock_bound *n, uint32_t self, bool any_port);
+/* The same, and when there is no conflict, @n is about to have its port: what the port remembers
+ * of its holders follows. Return: false = conflict. */
+bool btab_take(struct stack *st, const struct sock_bound *n, uint32_t self, bool any_port);
+/* Adoption: @n is about to be linked. */
+void btab_recall(struct stack *st, const struct sock_bound *n);
+/* What a TCP port remembers of those who took it. */
+struct port_memo {
+	uint8_t group;			/* the last one had SO_REUSEPORT */
+	uint8_t family, v6only;		/* of the one that formed its group, as what follows */
+	uint32_t uid;
+	struct sd_addr addr;
+};
+/* The options of the record's holder as they are now. */
+void btab_refresh(struct stack *st, struct sock_bound *b);
 /* A port that bind() asked for by number holds @port (connect() keeps off). */
 bool btab_explicit(struct stack *st, uint8_t proto, uint16_t port);
 /* May the uid whose family @b belongs to hold one more port? Refusals are counted. */
@@ -155,7 +169,8 @@ struct sock_state {
 	uint32_t kept_cnt, kept_to[SD_MAX_WORKERS];
 
 	/* worker 0 */
-	uint32_t *bheads;			/* [2 protocols][2 lists][65536] */
+	uint32_t *bheads;			/* [TCP bound, TCP chosen, UDP][65536] */
+	struct port_memo *memos;		/* [65536] */
 	struct etab conn;			/* connections that hold an AR_BOUND, by tuple */
 	struct idx_pool bounds, listeners;
 	struct sock_dest *dests;		/* ports in use by destination: dests.c */
@@ -171,7 +186,8 @@ struct sock_state {
 	uint32_t ports_used[STACK_MAX_SEGS];	/* holds that a uid is charged for */
 	uint16_t perturb[SOCK_PERTURB];
 };
-#define SOCK_BHEADS_SIZE	((size_t)2 * 2 * 65536 * sizeof(uint32_t))
+#define SOCK_BHEADS_SIZE	((size_t)3 * 65536 * sizeof(uint32_t))
+#define SOCK_MEMOS_SIZE		((size_t)65536 * sizeof(struct port_memo))
 #define SOCK_RINGS_SIZE		((size_t)STACK_MAX_SEGS * SD_MAX_ACCEPTS / 8)
 #define SOCK_KEPT_SIZE		(SOCK_KEPT_MAX * sizeof(*((struct sock_state *)0)->kept))
 
