@@ -26,6 +26,7 @@ static void rx_named(struct stack *st, struct pkt *p, uint32_t flags)
 
 static void on_pkt(struct stack *st, const struct stack_msg *msg)
 {
+	snmp_inc(st, SNMP_Worker_RpsIn);
 	rx_named(st, msg->ptr, msg->u32[0]);
 }
 
