@@ -25,7 +25,7 @@
 #define FLOOD_SYNS	1000000
 #define SIM_STEPS	30000000u	/* a run that goes round in circles ends here */
 #define SIM_LIMIT_US	(SIM_START_US + 8 * 3600 * 1000000ull)	/* a stuck run ends here */
-#define SEED_CPU_S	60		/* one that hangs ends here; most take 10 ms */
+#define SEED_CPU_S	20		/* one that hangs ends here; most take 10 ms */
 #define JOBS_MAX	64
 
 /* What all processes add up; in shared memory. */
