@@ -236,10 +236,13 @@ void tcp_established(struct stack *st, struct tcb *tcb, const struct tcp_seg *se
 	if (!(tcb->flags & TF_WS))
 		tcb->rcv_ws = 0;
 	if (tcb->flags & TF_PASSIVE) {
+		tcb->segs_in = 2;	/* as Linux counts: what answered the SYN was not ours */
+		tcb->segs_out = 0;
 		tcb->max_wnd = (uint32_t)seg->wnd << tcb->snd_ws;	/* the SYN's was a guess */
 		sync_mss(st, tcb);
 	}
 	tcb->rcv_mss = (uint16_t)rcv_mss_guess(tcb);
+	tcb->delivered++;		/* the SYN counts */
 	tcb->cwnd = TCP_IW;
 	if (tcb->syn_rtx > 1)
 		tcb->cwnd = 1;		/* RFC 6298 5.7, Linux: more than one SYN was lost */

@@ -36,19 +36,9 @@ static void fill_loss(const struct tcb *tcb, struct tcp_info *i)
 	i->tcpi_data_segs_out = tcb->data_out;
 }
 
-/* What Linux would pace at: the window per round trip, twice as fast in slow start. */
-static uint64_t pacing_rate(struct stack *st, const struct tcb *tcb)
-{
-	uint64_t rate = (uint64_t)tcb->mss * u32_max(tcb->cwnd, tcb->packets_out) * 8000000;
-
-	rate = rate / 100 * ld_rlx(tcb->cwnd < tcb->ssthresh / 2 ? &st->sys->tcp_pacing_ss_ratio :
-				   &st->sys->tcp_pacing_ca_ratio);
-	return tcb->srtt8_us ? rate / tcb->srtt8_us : rate;
-}
-
 static void fill_rates(struct stack *st, const struct tcb *tcb, struct tcp_info *i)
 {
-	i->tcpi_pacing_rate = pacing_rate(st, tcb);
+	i->tcpi_pacing_rate = tcp_pacing_rate(st, tcb);
 	i->tcpi_max_pacing_rate = UINT64_MAX;
 	if (tcb->rate_us)
 		i->tcpi_delivery_rate = (uint64_t)tcb->rate_delivered * tcb->mss * 1000000 /

@@ -104,12 +104,39 @@ static bool partial_ok(const struct tcb *tcb)
 	return tcb->flags & TF_NODELAY || !u32_lt((uint32_t)tcb->snd_una, tcb->snd_sml);
 }
 
+/* What Linux would pace at: the window per round trip, twice as fast in slow start. */
+uint64_t tcp_pacing_rate(struct stack *st, const struct tcb *tcb)
+{
+	uint64_t rate = (uint64_t)tcb->mss * u32_max(tcb->cwnd, tcb->packets_out) * 8000000;
+
+	rate = rate / 100 * ld_rlx(tcb->cwnd < tcb->ssthresh / 2 ? &st->sys->tcp_pacing_ss_ratio :
+				   &st->sys->tcp_pacing_ca_ratio);
+	return tcb->srtt8_us ? rate / tcb->srtt8_us : rate;
+}
+
+/* Segments of one frame: what the pace sends in a millisecond, more where the round trip is so
+ * short that bursts meet no queue. */
+static uint32_t frame_segs(struct stack *st, const struct tcb *tcb)
+{
+	uint32_t log = u32_min(ld_rlx(&st->sys->tcp_tso_rtt_log), 31);
+	uint32_t shift = tcb->min_rtt_ms ? tcb->min_rtt_us >> log : 32;
+	uint64_t bytes = shift < 32 ? TCP_GSO_MAX >> shift : 0;
+
+	if (!shift)
+		return UINT16_MAX;
+	bytes += tcp_pacing_rate(st, tcb) >> 10;
+	return u32_max((uint32_t)u64_min(bytes / tcb->mss, UINT16_MAX),
+		       ld_rlx(&st->sys->tcp_min_tso_segs));
+}
+
 /* Segments that cwnd has room for in one frame: half of it at most, so that ACKs come early. */
-static uint32_t quota(const struct tcb *tcb)
+static uint32_t quota(const struct tcb *tcb, uint32_t most)
 {
 	uint32_t out = tcp_in_flight(tcb);
 
-	return out >= tcb->cwnd ? 0 : u32_min(u32_max(tcb->cwnd / 2, 1), tcb->cwnd - out);
+	if (out >= tcb->cwnd)
+		return 0;
+	return u32_min(most, u32_min(u32_max(tcb->cwnd / 2, 1), tcb->cwnd - out));
 }
 
 /* Payload bytes of the next frame of at most @segs segments; *ret_fin: with FIN. 0 without FIN:
@@ -168,6 +195,7 @@ static int send_one(struct stack *st, struct tcb *tcb, uint64_t n, bool fin)
 		tcb->snd_sml = (uint32_t)tcb->snd_nxt;
 	snmp_add(st, SNMP_TcpExt_TCPOrigDataSent, tcb->packets_out - was);
 	tcb->last_snd_ms = tcp_ms(st);
+	tcb->last_snd_us = (uint32_t)st->now_us;
 	if (n && (tcp_ms(st) - tcb->last_data_ms) * 1000ull < tcb->ato_us)
 		tcb->flags |= TF_PINGPONG;
 	if (!was || tcb->rto_kind == RTO_PROBE || !tcb->dl[DL_RTO])
@@ -175,10 +203,31 @@ static int send_one(struct stack *st, struct tcb *tcb, uint64_t n, bool fin)
 	return 0;
 }
 
-static void after_sending(struct stack *st, struct tcb *tcb, uint32_t sent)
+/* Is it better to wait for the next ACK and send a larger frame? Only while ACKs keep coming:
+ * within a millisecond of the last data, when what is oldest in flight is due, and for less than a
+ * frame and less than a part of the window. */
+static bool defer(struct stack *st, const struct tcb *tcb, uint32_t most)
 {
-	bool full = tcp_in_flight(tcb) >= tcb->cwnd;
+	const struct tcp_txr *head = txr_at(st, tcb->txq_head);
+	uint64_t wnd = pos_span(tcb->snd_nxt, tcb->snd_edge), avail, limit, chunk;
+	uint32_t divisor = ld_rlx(&st->sys->tcp_tso_win_divisor);
 
+	avail = pos_span(tcb->snd_nxt, tcb->snd_tail);
+	if (tcb->ca >= CA_RECOVERY || !head || avail <= tcb->mss ||
+	    (uint32_t)st->now_us - tcb->last_snd_us > 1000)
+		return false;
+	limit = u64_min(wnd, (uint64_t)(tcb->cwnd - tcp_in_flight(tcb)) * tcb->mss);
+	chunk = u64_min(pos_span(tcb->snd_una, tcb->snd_edge), (uint64_t)tcb->cwnd * tcb->mss);
+	if (limit >= (uint64_t)most * tcb->mss || (divisor && limit >= chunk / divisor) ||
+	    st->now_us - head->sent_us < tcp_srtt_us(tcb) / 2)
+		return false;
+	return avail >= limit || !(tcb->flags & TF_FIN);
+}
+
+/* @full: cwnd is why no more was sent. */
+static void after_sending(struct stack *st, struct tcb *tcb, uint32_t sent, bool full)
+{
+	full |= tcp_in_flight(tcb) >= tcb->cwnd;
 	if (sent && tcp_in_reduction(tcb))
 		tcb->prr_out += sent;
 	if (sent)
@@ -189,19 +238,24 @@ static void after_sending(struct stack *st, struct tcb *tcb, uint32_t sent)
 
 static int send_new(struct stack *st, struct tcb *tcb)
 {
-	uint32_t was = tcb->packets_out, segs;
+	uint32_t was = tcb->packets_out, most, segs;
 	int err = 0;
 	uint64_t n;
-	bool fin;
+	bool fin, full = false;
 
 	if (!something_new(tcb))
 		return 0;
 	if (!was)
 		start_of_flight(st, tcb);
+	most = frame_segs(st, tcb);
 	while (something_new(tcb)) {
-		segs = quota(tcb);
+		segs = quota(tcb, most);
 		if (!segs)
 			break;
+		if (defer(st, tcb, most)) {
+			full = true;
+			break;
+		}
 		n = plan(tcb, segs, &fin);
 		if (!n && !fin)
 			break;
@@ -209,7 +263,7 @@ static int send_new(struct stack *st, struct tcb *tcb)
 		if (err)
 			break;
 	}
-	after_sending(st, tcb, tcb->packets_out - was);
+	after_sending(st, tcb, tcb->packets_out - was, full);
 	return err;
 }
 

@@ -180,6 +180,7 @@ void tlp_on_timeout(struct stack *st, struct tcb *tcb)
 	if (!tcb->tlp_out && send_probe(st, tcb)) {
 		tcb->tlp_out = 1;
 		tcb->tlp_seq = (uint32_t)tcb->snd_nxt;
+		tcb->rto_kind = RTO_LOSS;	/* the whole timeout from now */
 		snmp_inc(st, SNMP_TcpExt_TCPLossProbes);
 	}
 	tcp_rto_rearm(st, tcb);

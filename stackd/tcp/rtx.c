@@ -56,6 +56,7 @@ static void note_rtx(struct stack *st, struct tcb *tcb, struct tcp_txr *r, bool 
 	tcb->retrans += r->segs;
 	tcb->bytes_retrans += r->len;
 	tcb->last_snd_ms = tcp_ms(st);
+	tcb->last_snd_us = (uint32_t)st->now_us;
 	snmp_add(st, SNMP_Tcp_RetransSegs, r->segs);
 	if (probe)
 		return;

@@ -68,8 +68,11 @@ static void take_dsack(struct stack *st, struct tcb *tcb, const struct blk *b, s
 	a->flag |= FLAG_DSACK;
 	if (tcb->tlp_out && tcb->flags & TF_TLP_RTX && (uint32_t)b->hi == tcb->tlp_seq)
 		a->flag |= FLAG_DSACK_TLP;
-	else
+	else if (tcb->reord_seen)
 		tcb->flags2 |= T2_RACK_DSACK;
+	tcb->delivered += segs;		/* a needless retransmission has arrived, too */
+	if (a->ece)
+		tcb->delivered_ce += segs;
 	if (tcb->undo_ok && tcb->undo_retrans > 0 && pos_le(b->hi, a->prior_una) &&
 	    u32_lt(tcb->undo_marker, (uint32_t)b->hi))
 		tcb->undo_retrans -= (int32_t)u32_min(segs, (uint32_t)tcb->undo_retrans);

@@ -252,6 +252,7 @@ struct tcb {
 	uint32_t delivered_us, first_tx_us, rate_delivered, rate_us;
 
 	uint32_t tx_limit, rx_limit;
+	uint32_t last_snd_us;		/* last data sent, first time or again */
 	uint32_t last_snd_ms, last_rcv_ms;	/* last data sent, last segment that was taken */
 	uint32_t last_data_ms;		/* last data received */
 	uint32_t last_oow_ms;
@@ -630,6 +631,8 @@ void tcp_rcv_tune(struct stack *st, struct tcb *tcb);
 uint8_t tcp_wscale_for(uint32_t space);
 
 /* ---- output.c, segment.c ---- */
+/* Bytes per second that Linux would pace at. */
+uint64_t tcp_pacing_rate(struct stack *st, const struct tcb *tcb);
 void tcp_output(struct stack *st, struct tcb *tcb);
 /* One new segment whatever cwnd says (a tail probe). Return: true when it went. */
 bool tcp_push_one(struct stack *st, struct tcb *tcb);
