@@ -120,11 +120,19 @@ static int connect_kernel(int fd, uint32_t slot, const struct sockaddr *sa, sock
 	return -err;
 }
 
+/* The kernel's half says nothing any more. */
+static void kern_out(uint32_t slot)
+{
+	if (and_sc(&pl_p(slot)->flags, ~SD_P_HYBRID) & SD_P_HYBRID)
+		pl_epoll_hybrid(slot);
+}
+
 static int connect_stream(int fd, uint32_t slot, const struct sockaddr *sa, socklen_t len)
 {
 	struct sd_slot_p *p = pl_p(slot);
 	struct sd_addr addr;
 	uint16_t port;
+	uint32_t seq;
 	int r;
 
 	if (ld_rlx(&p->flags) & SD_P_CONNECTING)
@@ -138,7 +146,7 @@ static int connect_stream(int fd, uint32_t slot, const struct sockaddr *sa, sock
 		return r;
 	if (!stackd_reaches(slot, &addr))
 		return pl_own_kern(slot) ? connect_kernel(fd, slot, sa, len) : -ENETUNREACH;
-	pl_err_take(slot);		/* of an earlier attempt */
+	seq = pl_live(pl_e(slot), p) ? ld_acq(&pl_e(slot)->err_seq) : ld_rlx(&p->err_ack);
 	pl_why_addr(fd, "stackd", "connects to", &addr, port);
 	or_sc(&p->flags, SD_P_CONNECTING);
 	r = engine_connect(slot, &addr, port);
@@ -146,6 +154,8 @@ static int connect_stream(int fd, uint32_t slot, const struct sockaddr *sa, sock
 		and_sc(&p->flags, ~SD_P_CONNECTING);
 		return r;
 	}
+	st_rlx(&p->err_ack, seq);	/* an error of before is forgotten, not one of now */
+	kern_out(slot);			/* it was a listener once */
 	/* A first call that may not block never sees the outcome: on Linux the socket is locked. */
 	return pl_nonblock(slot, 0) ? -EINPROGRESS : await(slot, -EINPROGRESS);
 }
@@ -171,8 +181,8 @@ static int connect_dgram(int fd, uint32_t slot, const struct sockaddr *sa, sockl
 		r = engine_connect(slot, &addr, port);
 	if (r)
 		pl_dgram_autobind(fd, slot);	/* as on Linux, before anything else is looked at */
-	if (!r && (and_sc(&p->flags, ~SD_P_HYBRID) & SD_P_HYBRID))
-		pl_epoll_hybrid(slot);
+	if (!r)
+		kern_out(slot);
 	return r;
 }
 

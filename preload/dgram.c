@@ -55,6 +55,7 @@ int pl_dgram_autobind(int fd, uint32_t slot)
 	cmd.port = pl_kern_port(fd);
 	if (!cmd.port)
 		return pl_bind_auto(fd, slot);
+	cmd.u32[0] = SD_BIND_PICKED;	/* by the kernel: what bind() names goes to the engine */
 	if (pl_p(slot)->opts.family == AF_INET)
 		cmd.addr = sd_addr_v4((be32){ 0 });
 	return pl_rpc(0, &cmd, NULL, 0, NULL);

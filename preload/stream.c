@@ -353,14 +353,14 @@ static enum rx_end rx_ending(uint32_t slot)
 {
 	uint32_t st = pl_state_of(slot), ef = pl_eflags(slot);
 
+	if (st == SD_ST_LISTEN)		/* whatever it was before */
+		return RX_NOTCONN;
 	if (ef & SD_E_RCV_FIN)		/* what comes after the end is send()'s to tell */
 		return RX_EOF;
 	if (pl_err_pending(slot))
 		return RX_ERR;
 	if ((ef & (SD_E_RCV_FIN | SD_E_RESET)) || (ld_rlx(&pl_p(slot)->flags) & SD_P_SHUT_RD))
 		return RX_EOF;
-	if (st == SD_ST_LISTEN)
-		return RX_NOTCONN;
 	if (st == SD_ST_CLOSE)
 		return ef & SD_E_CONNECTED ? RX_EOF : RX_NOTCONN;
 	return RX_OPEN;

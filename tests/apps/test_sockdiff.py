@@ -12,12 +12,23 @@ import sockdiff                                                               # 
 import stk                                                                    # noqa: E402
 
 
+FOUND = (100372,        # recv() on a listener that was a connection before
+         100516,        # AF_UNSPEC gives a datagram socket's chosen port back
+         100577,        # a listener that became a client: its kernel half counted in poll()
+         102971)        # a connect() that fails at once keeps the error of before
+
+
 def run(seed, count, workers=1, opts=()):
+    run_all([(seed, count)], workers, opts)
+
+
+def run_all(parts, workers=1, opts=()):
+    count = sum(n for _, n in parts)
     with stk.stackd(workers=workers) as d:
         server = sockdiff.serve()
         k = sockdiff.KernelSide()
         try:
-            bad = sockdiff.compare(d, k, seed, count, opts)
+            bad = [b for seed, n in parts for b in sockdiff.compare(d, k, seed, n, opts)]
         finally:
             k.close()
             sockdiff.stop(server)
@@ -33,6 +44,12 @@ def generated(workers):
 @stk.test()
 def unprivileged():
     run(5000, 60, opts=("-u", "65534"))
+
+
+@stk.test()
+def found():
+    """Sequences that once differed."""
+    run_all([(seed, 1) for seed in FOUND])
 
 
 def show(seed, opts):

@@ -21,10 +21,10 @@ PEER_PORT = 7
 
 
 def serve():
-    """The peer: accepts and keeps connections on one port until they end."""
+    """The peer: accepts and keeps connections on one port of its address until they end."""
     s = socket.socket()
     s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    s.bind(("0.0.0.0", PEER_PORT))
+    s.bind((stk.KERNEL, PEER_PORT))
     s.listen(4096)
 
     def one(c):

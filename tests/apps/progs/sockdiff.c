@@ -565,6 +565,14 @@ static void in_child(struct run *r, const struct step *s, const struct op *op)
 	say(r, " (child)");
 }
 
+/* A wildcard: what a child binds to it is the parent's kernel socket (docs/COMPLIANCE.md). */
+static bool is_any(const union sa *u)
+{
+	if (u->sa.sa_family == AF_INET)
+		return !u->in.sin_addr.s_addr;
+	return !u->in6.sin6_addr.s6_addr32[3];
+}
+
 static void step(struct run *r, unsigned n)
 {
 	unsigned k = pick_op(r);
@@ -582,7 +590,7 @@ static void step(struct run *r, unsigned n)
 		s.len = peer_addr(r, &s.u, s.i);
 	if (r->fd[s.i] < 0)
 		do_socket(r, &s);
-	else if (child && op->forks)
+	else if (child && op->forks && !(op->addr == BIND_ADDR && is_any(&s.u)))
 		in_child(r, &s, op);
 	else
 		op->fn(r, &s);

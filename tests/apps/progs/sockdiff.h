@@ -192,13 +192,11 @@ static uint16_t pick_port(struct run *r)
 
 static socklen_t bind_addr(struct run *r, union sa *u, unsigned i)
 {
-	static const uint8_t where[] = { ANY, ANY, ANY, OWN, OWN, OWN, OWN, LO, NOWHERE, BCAST };
+	static const uint8_t where[] = { ANY, ANY, ANY, OWN, OWN, OWN, OWN, LO, NOWHERE, NOWHERE };
 	enum where w = where[rnd(r, sizeof(where))];
 	uint32_t p = rnd(r, 10);
 	uint16_t port = pick_port(r);
 
-	if (w == BCAST && r->type[i] == SOCK_STREAM)
-		w = NOWHERE;
 	return make_addr(r, u, r->family[i], keep_side(r, i, w, false),
 			 p < 2 ? 0 : p < 3 ? r->low : port, rnd(r, 3) == 0);
 }
