@@ -11,6 +11,7 @@
 #include <netinet/in.h>
 #include <string.h>
 
+#include "preload/defer.h"
 #include "preload/pl_int.h"
 
 #define DGRAM_MAX	65507u		/* UDP over IPv4 */
@@ -118,6 +119,16 @@ static ssize_t send_stackd(uint32_t slot, const struct sd_dgram *d, struct pl_it
 	}
 }
 
+static ssize_t send_deferred(uint32_t slot, const struct sd_dgram *d, struct pl_iter *it, int flags)
+{
+	ssize_t n;
+
+	PL_DEFER_BEGIN();
+	n = send_stackd(slot, d, it, flags);
+	pl_defer_end();
+	return n;
+}
+
 /* A hybrid's destination that the kernel reaches, or a name that is wrong: it has the errno.
  * @addr: NULL = none given; @err: what reading it gave. */
 static bool by_kernel(uint32_t slot, const struct sd_addr *addr, int err)
@@ -176,7 +187,7 @@ ssize_t pl_dgram_send(int fd, uint32_t slot, const struct msghdr *m, int flags)
 	d.gso_len = c.gso_len;
 	d.tos = c.tos < 0 ? pl_p(slot)->opts.tos : (uint8_t)c.tos;
 	d.ttl = c.ttl < 0 ? pl_p(slot)->opts.ttl : (uint8_t)c.ttl;
-	return pl_pipe_signal(send_stackd(slot, &d, &it, flags), flags);
+	return pl_pipe_signal(send_deferred(slot, &d, &it, flags), flags);
 }
 
 /* ---- receive ---- */
@@ -262,16 +273,13 @@ static ssize_t try_recv(int fd, uint32_t slot, struct msghdr *m, int flags)
 	return r;
 }
 
-ssize_t pl_dgram_recv(int fd, uint32_t slot, struct msghdr *m, int flags)
+static ssize_t recv_stackd(int fd, uint32_t slot, struct msghdr *m, int flags)
 {
 	struct sd_slot_p *p = pl_p(slot);
-	struct pl_deadline d;
+	struct pl_deadline d = pl_deadline_in(ld_rlx(&p->rcvtimeo_ms));
 	ssize_t r;
 	int kern;
 
-	if ((flags & MSG_ERRQUEUE) || !(pl_eflags(slot) & SD_E_BOUND))
-		return recv_kernel(fd, m, flags);	/* nothing can have come by stackd */
-	d = pl_deadline_in(ld_rlx(&p->rcvtimeo_ms));
 	for (;;) {
 		r = try_recv(fd, slot, m, flags);
 		if (r != -EAGAIN)
@@ -285,4 +293,16 @@ ssize_t pl_dgram_recv(int fd, uint32_t slot, struct msghdr *m, int flags)
 		if (r)
 			return r;
 	}
+}
+
+ssize_t pl_dgram_recv(int fd, uint32_t slot, struct msghdr *m, int flags)
+{
+	ssize_t r;
+
+	if ((flags & MSG_ERRQUEUE) || !(pl_eflags(slot) & SD_E_BOUND))
+		return recv_kernel(fd, m, flags);	/* nothing can have come by stackd */
+	PL_DEFER_BEGIN();
+	r = recv_stackd(fd, slot, m, flags);
+	pl_defer_end();
+	return r;
 }

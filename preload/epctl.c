@@ -213,7 +213,7 @@ static void each_item(int fd, sd_ofd o, void (*fn)(struct pl_epset *s, struct pl
 		struct pl_epitem *it;
 
 		if (!ld_rlx(&s->tag) || !epset_active(s) ||
-		    shm_lock(&s->lock, pl_self()) == -EDEADLK)
+		    !epset_grab(s))
 			continue;
 		it = s->item_cnt ? epitem_find(s, fd, o) : NULL;
 		if (it)
@@ -274,7 +274,7 @@ void pl_epoll_hybrid(uint32_t slot)
 		struct pl_epset *s = ep.sets[id];
 
 		if (!ld_rlx(&s->tag) || !s->item_cnt || s->fork_gen != ep.fork_gen ||
-		    shm_lock(&s->lock, pl_self()) == -EDEADLK)
+		    !epset_grab(s))
 			continue;
 		for (uint32_t i = 1; i < s->item_end; i++) {
 			struct pl_epitem *it = &s->items[i];

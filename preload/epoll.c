@@ -102,14 +102,14 @@ static void sleep_end(void *arg)
 	struct ep_call *c = arg;
 	struct pl_epset *s = c->s;
 
-	shm_lock(&s->lock, pl_self());
+	epset_grab(s);
 	kern_asked(s);
 	s->sleepers--;
 	if (!s->sleepers && s->closed)
 		epset_end(s);
 	else if (!s->sleepers && !s->armed)
 		shm_mbox_awake(s->m);
-	shm_unlock(&s->lock, pl_self());
+	epset_unlock(s);
 }
 
 /* The real call with what is left of the time. Return: events or -errno. */

@@ -112,7 +112,23 @@ static inline bool epbit_get(const uint64_t *map, int fd)
 int epset_new(int epfd, uint32_t kern_cnt, sd_ofd *ret_ofd);
 /* Lock; a set that was inherited by fork and is active is adopted first.
  * Return: 0, -EBADF when @tag is gone, -EDEADLK in a signal handler that interrupted a holder. */
-int epset_lock(struct pl_epset *s, uint32_t tag);
+int epset_enter(struct pl_epset *s, uint32_t tag);
+/* Handlers of the program wait from the lock to the unlock, which are in one function. */
+#define epset_lock(s, tag) __extension__ ({ \
+	PL_DEFER_BEGIN(); \
+	int locked_ = epset_enter((s), (tag)); \
+	if (locked_) \
+		pl_defer_end(); \
+	locked_; \
+})
+/* The same, whatever has become of the set. Return: false when the thread holds it already. */
+#define epset_grab(s) __extension__ ({ \
+	PL_DEFER_BEGIN(); \
+	bool held_ = shm_lock(&(s)->lock, pl_self()) != -EDEADLK; \
+	if (!held_) \
+		pl_defer_end(); \
+	held_; \
+})
 void epset_unlock(struct pl_epset *s);
 /* Locked: give it a mailbox. Return: 0, -EBADF, -EINVAL (not an epoll fd), -ENOSPC */
 int epset_activate(struct pl_epset *s);

@@ -48,7 +48,7 @@ static uint32_t set_id(void)
 	return id;
 }
 
-int epset_new(int epfd, uint32_t kern_cnt, sd_ofd *ret_ofd)
+static int new_set(int epfd, uint32_t kern_cnt, sd_ofd *ret_ofd)
 {
 	static uint32_t incarnation;	/* under ep.lock */
 	struct pl_epset *s;
@@ -75,7 +75,17 @@ int epset_new(int epfd, uint32_t kern_cnt, sd_ofd *ret_ofd)
 	return id ? 0 : -ENOSPC;
 }
 
-int epset_lock(struct pl_epset *s, uint32_t tag)
+int epset_new(int epfd, uint32_t kern_cnt, sd_ofd *ret_ofd)
+{
+	int r;
+
+	PL_DEFER_BEGIN();
+	r = new_set(epfd, kern_cnt, ret_ofd);
+	pl_defer_end();
+	return r;
+}
+
+int epset_enter(struct pl_epset *s, uint32_t tag)
 {
 	int r;
 
@@ -92,6 +102,7 @@ int epset_lock(struct pl_epset *s, uint32_t tag)
 void epset_unlock(struct pl_epset *s)
 {
 	shm_unlock(&s->lock, pl_self());
+	pl_defer_end();
 }
 
 int epset_fd(struct pl_epset *s)

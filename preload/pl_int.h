@@ -251,7 +251,8 @@ struct pl_guard {
 	struct pl_cleanup cu;
 	uint64_t *word;
 };
-/* Return: false when a handler meets the lock of the thread that it interrupted. */
+/* Handlers wait until the unlock (defer.h). Return: false when one that cannot wait meets the lock
+ * of the thread that it interrupted. */
 bool pl_lock(struct pl_guard *g, uint64_t *word);
 void pl_unlock(struct pl_guard *g);
 

@@ -10,6 +10,7 @@
 #include <poll.h>
 
 #include "preload/pl_int.h"
+#include "preload/wait_int.h"
 
 #define IOVS 64
 
@@ -23,11 +24,19 @@ struct source {
 static int pipe_ready(int fd, short ev, bool nonblock)
 {
 	struct pollfd p = { fd, ev, 0 };
-	int r = real.poll(&p, 1, nonblock ? 0 : -1);
+	const struct timespec zero = { 0, 0 };
+	struct pl_sigs sg = { 0 };
+	struct pl_defer_at at = pl_defer_pause(&sg);
+	int r = real.ppoll(&p, 1, nonblock || sg.ran ? &zero : NULL,
+			   sg.blocked ? &sg.orig : NULL);
 
 	if (r < 0)
-		return -errno;
-	return r == 0 ? -EAGAIN : 0;
+		r = -errno;
+	else
+		r = r > 0 ? 0 : nonblock ? -EAGAIN : -EINTR;
+	pl_sigs_restore(&sg);
+	pl_defer_resume(at);
+	return r;
 }
 
 /* Fill at most @len bytes at @pos of the send FIFO. Return: bytes, 0 = end, -errno. */
@@ -67,7 +76,7 @@ static ssize_t pump_in(uint32_t slot, const struct source *s, size_t want, int f
 }
 
 /* @once: give back what the source has now, as splice from a pipe does. */
-static ssize_t to_socket(uint32_t slot, const struct source *s, size_t want, int flags, bool once)
+static ssize_t fill_socket(uint32_t slot, const struct source *s, size_t want, int flags, bool once)
 {
 	struct pl_deadline d = pl_deadline_in(ld_rlx(&pl_p(slot)->sndtimeo_ms));
 	size_t done = 0;
@@ -91,6 +100,16 @@ static ssize_t to_socket(uint32_t slot, const struct source *s, size_t want, int
 			break;
 	}
 	return done ? (ssize_t)done : r;
+}
+
+static ssize_t to_socket(uint32_t slot, const struct source *s, size_t want, int flags, bool once)
+{
+	ssize_t n;
+
+	PL_DEFER_BEGIN();
+	n = fill_socket(slot, s, want, flags, once);
+	pl_defer_end();
+	return n;
 }
 
 /* Linux takes anything that can be mapped, and since 5.12 pipes; not sockets and terminals. */
@@ -168,7 +187,7 @@ static ssize_t look(uint32_t slot)
 	return pl_stream_recv(slot, &it, MSG_PEEK | MSG_DONTWAIT);
 }
 
-static ssize_t from_socket(uint32_t slot, int out, size_t want, unsigned flags)
+static ssize_t drain_socket(uint32_t slot, int out, size_t want, unsigned flags)
 {
 	struct pl_deadline d = pl_deadline_in(ld_rlx(&pl_p(slot)->rcvtimeo_ms));
 	bool nonblock = (flags & SPLICE_F_NONBLOCK) || pl_nonblock(slot, 0);
@@ -190,6 +209,16 @@ static ssize_t from_socket(uint32_t slot, int out, size_t want, unsigned flags)
 		if (r <= 0)
 			return r;
 	}
+}
+
+static ssize_t from_socket(uint32_t slot, int out, size_t want, unsigned flags)
+{
+	ssize_t n;
+
+	PL_DEFER_BEGIN();
+	n = drain_socket(slot, out, want, flags);
+	pl_defer_end();
+	return n;
 }
 
 static int splice_flags(unsigned flags)

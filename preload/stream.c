@@ -10,13 +10,13 @@
  *             nothing published ahead of them is missed
  *          X3 a holder that dies leaves both FIFOs valid: positions move last
  * Spec:    S1, T1
- * Threads: any number per socket; a signal handler that meets the lock of the thread it interrupted
- *          gets EAGAIN
+ * Threads: any number per socket; signal handlers run when the call is done or sleeps (defer.h)
  */
 #include <limits.h>
 #include <signal.h>
 #include <time.h>
 
+#include "preload/defer.h"
 #include "preload/pl_int.h"
 
 #define TX_NAP_MS 10		/* between looks for memory */
@@ -64,15 +64,18 @@ static void guard_leave(void *arg)
 	struct pl_guard *g = arg;
 
 	shm_unlock(g->word, pl_self());
+	pl_defer_reset();
 }
 
 bool pl_lock(struct pl_guard *g, uint64_t *word)
 {
+	pl_defer_begin(g);
 	g->word = word;
 	_pthread_cleanup_push(&g->cu, guard_leave, g);
 	if (shm_lock(word, pl_self()) != -EDEADLK)
 		return true;
 	_pthread_cleanup_pop(&g->cu, 0);
+	pl_defer_end();
 	return false;
 }
 
@@ -80,6 +83,7 @@ void pl_unlock(struct pl_guard *g)
 {
 	shm_unlock(g->word, pl_self());
 	_pthread_cleanup_pop(&g->cu, 0);
+	pl_defer_end();
 }
 
 static void txmem_leave(void *arg)
@@ -267,6 +271,8 @@ static ssize_t stream_send(uint32_t slot, struct pl_iter *it, int flags)
 
 ssize_t pl_stream_send(uint32_t slot, struct pl_iter *it, int flags)
 {
+	ssize_t n;
+
 	if (flags & MSG_OOB)
 		return -EOPNOTSUPP;
 	if (!it->left) {
@@ -274,7 +280,10 @@ ssize_t pl_stream_send(uint32_t slot, struct pl_iter *it, int flags)
 
 		return r == -EAGAIN ? 0 : pl_pipe_signal(r, flags);
 	}
-	return pl_pipe_signal(stream_send(slot, it, flags), flags);
+	PL_DEFER_BEGIN();
+	n = stream_send(slot, it, flags);
+	pl_defer_end();
+	return pl_pipe_signal(n, flags);
 }
 
 /* ---- receive ---- */
@@ -394,7 +403,7 @@ static size_t rx_target(uint32_t slot, size_t want, int flags)
 	return t ? t : 1;
 }
 
-ssize_t pl_stream_recv(uint32_t slot, struct pl_iter *it, int flags)
+static ssize_t stream_recv(uint32_t slot, struct pl_iter *it, int flags)
 {
 	size_t want = it->left, target, done = 0;
 	bool nonblock = pl_nonblock(slot, flags);
@@ -433,4 +442,14 @@ ssize_t pl_stream_recv(uint32_t slot, struct pl_iter *it, int flags)
 		if (r)
 			return done ? (ssize_t)done : r;
 	}
+}
+
+ssize_t pl_stream_recv(uint32_t slot, struct pl_iter *it, int flags)
+{
+	ssize_t n;
+
+	PL_DEFER_BEGIN();
+	n = stream_recv(slot, it, flags);
+	pl_defer_end();
+	return n;
 }

@@ -404,6 +404,8 @@ static int wait_loop(struct wait_ctx *c)
 	struct timespec zero = { 0, 0 };
 	int r = 0;
 
+	if (c->sg.ran == PL_RAN || (c->sg.ran && (c->part || c->deadline != PL_FOREVER)))
+		r = -EINTR;
 	for (;;) {
 		pl_mbox_drain(c->w.m);
 		if (wait_ready(c))
@@ -431,7 +433,7 @@ static int wait_poor(struct wait_ctx *c)
 		if (r == -EINTR || now >= end)
 			return r == -EINTR ? r : -EAGAIN;
 		c->deadline = end - now > POOR_SLICE_NS ? now + POOR_SLICE_NS : end;
-		r = sleep_ppoll(c, NULL);
+		r = sleep_ppoll(c, c->sg.blocked ? &c->sg.orig : NULL);
 		if (!r)
 			break;			/* kern_fd */
 	}
@@ -465,6 +467,7 @@ static int wait_subscribe(struct wait_ctx *c)
 	bool excl = ld_acq(&pl_e(c->slot)->state) == SD_ST_LISTEN;
 	int r;
 
+	PL_DEFER_BEGIN();
 	c->in_subs = true;
 	r = shm_sub_add(&pl.seg, c->slot, SD_SUB(c->w.mb.mbox, WAIT_BIT, c->want, excl),
 			    pl_self(), &mag);
@@ -472,6 +475,7 @@ static int wait_subscribe(struct wait_ctx *c)
 	shm_magazine_flush(&pl.seg, &mag);
 	c->subscribed = !r;
 	c->in_subs = false;
+	pl_defer_end();
 	return r;
 }
 
@@ -481,9 +485,11 @@ int pl_wait(uint32_t slot, uint32_t ev, int timeout_ms, int kern_fd)
 			      .kern_fd = kern_fd, .part = ev & PL_WAIT_PART };
 	struct pl_cleanup cu;
 	int r, saved = errno;
+	struct pl_defer_at at;
 
 	if (wait_ready(&c))
 		return 0;
+	at = pl_defer_pause(&c.sg);
 	c.deadline = pl_deadline_ms(timeout_ms);
 	_pthread_cleanup_push(&cu, wait_leave, &c);
 	r = pl_waiter_get(&c.w);
@@ -493,6 +499,7 @@ int pl_wait(uint32_t slot, uint32_t ev, int timeout_ms, int kern_fd)
 		r = wait_loop(&c);
 	wait_leave(&c);
 	_pthread_cleanup_pop(&cu, 0);
+	pl_defer_resume(at);
 	errno = saved;
 	return r;
 }

@@ -11,6 +11,7 @@
 #ifndef PRELOAD_WAIT_INT_H
 #define PRELOAD_WAIT_INT_H
 
+#include "preload/defer.h"
 #include "preload/pl.h"
 
 #define PL_FOREVER	UINT64_MAX
@@ -53,7 +54,10 @@ struct pl_spin {			/* zero-initialised; a hint, races do no harm */
 struct pl_sigs {			/* the signal mask around a spin */
 	sigset_t orig;
 	bool blocked;			/* all are blocked now; orig is the program's mask */
+	uint8_t ran;			/* PL_RAN*: a handler did, just before the sleep */
 };
+#define PL_RAN		1u
+#define PL_RAN_RESTART	2u		/* it has SA_RESTART */
 /* Spin until @m has a bit, at most until @deadline. Return: true when there is one. On false,
  * signals may be blocked. pl_sigs_restore() is due in any case. */
 bool pl_spin(struct pl_spin *sp, struct sd_mbox *m, uint64_t deadline, struct pl_sigs *sg);

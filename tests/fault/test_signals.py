@@ -37,5 +37,12 @@ def cancel():
         compare(d, "cancel")
 
 
+@stk.test()
+def handlers():
+    """Handlers that use, or jump out of, the very socket whose bytes are being moved; old handlers."""
+    with stk.stackd() as d:
+        compare(d, "handlers")
+
+
 if __name__ == "__main__":
     stk.main()
