@@ -55,12 +55,8 @@ MUTANTS = [
      "tcb->dsack_hi = rcv_seq(tcb, hi);", "tcb->dsack_hi = rcv_seq(tcb, hi + 1);"),
     ("sack-lost-stays", "tcp/sack.c",                   # SACKed, and still counted as lost
      "if (r->flags & TXR_LOST)\n\t\ttcb->lost_out -= r->segs;\n\trate", "rate"),
-    ("sack-part-of-segment", "tcp/sack.c",              # a record cut in the midst of a segment
-     "cut -= cut % r->mss;\t/* of a segment, all or nothing */", ""),
     ("ack-one-over", "tcp/ack.c",                       # a byte taken off that was not acknowledged
      "txq_trim(st, tcb, r, tcb->snd_una);", "txq_trim(st, tcb, r, tcb->snd_una + 1);"),
-    ("ack-before-data", "tcp/reass.c",                  # acknowledged, not stored
-     "tcb->rcv_nxt += got;", "tcb->rcv_nxt += len;"),
     ("fin-not-counted", "tcp/in_sync.c",
      "tcb->rcv_nxt++;", ""),
     ("ts-echo-wrong", "tcp/segment.c",
@@ -75,8 +71,6 @@ MUTANTS = [
      "while (r->cnt && pos_le(r->r[0].lo, tcb->rcv_nxt)) {", "while (r->cnt && pos_lt(r->r[0].lo, tcb->rcv_nxt)) {"),
     ("ranges-overlap", "tcp/ranges.c",
      "r->r[i].hi = pos_max(r->r[j - 1].hi, hi);", "r->r[i].hi = hi;"),
-    ("range-half-trimmed", "tcp/ranges.c",
-     "while (n < r->cnt && pos_le(r->r[n].hi, below))", "while (n < r->cnt && pos_lt(r->r[n].hi, below))"),
     ("checksum-believed", "tcp/input.c",                # corrupted bytes are taken
      "if (!csum_rx_ok(p, ip_pseudo_sum(&info->src, &info->dst, IP_PROTO_TCP, pkt_total(p))))",
      "if (p->len > 2000 && !csum_rx_ok(p, 0))"),
@@ -107,8 +101,6 @@ MUTANTS = [
      "st->up->event(st, tcb->id, SD_EV_IN);", "(void)tcb;"),
     ("writer-not-woken", "tcp/ack.c",
      "st->up->event(st, tcb->id, SD_EV_OUT);", "(void)tcb;"),
-    ("eof-not-told", "tcp/in_sync.c",
-     "if (e && !(tcb->flags & TF_ORPHAN))\n\t\tst->up->event(st, tcb->id, ev);", "(void)ev;"),
     ("closing-stays", "tcp/in_sync.c",
      "case SD_ST_CLOSING:\n\t\ttcp_to_timewait(st, tcb, SD_ST_TIME_WAIT);\n\t\treturn TCP_DONE;",
      "case SD_ST_CLOSING:\n\t\treturn TCP_NEXT;"),
