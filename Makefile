@@ -210,7 +210,12 @@ $(B)/bench/micro-%: $(B)/obj/bench/micro/%.o $(B)/libstackcore.a
 	@mkdir -p $(@D)
 	$(CC) $(LDSAN) -o $@ $^ $(ENGINE_LIBS)
 
+# The tables are measured beside DPDK's: built where its headers are.
+DPDK_BENCH := $(B)/bench/micro-tables
+$(B)/obj/bench/micro/tables.o: ALLCFLAGS += $(shell pkg-config --cflags libdpdk 2>/dev/null)
+$(DPDK_BENCH): ENGINE_LIBS += -lrte_hash -lrte_eal
 MICRO_BINS := $(patsubst bench/micro/%.c,$(B)/bench/micro-%,$(wildcard bench/micro/*.c))
+MICRO_BINS := $(filter-out $(if $(wildcard /usr/include/dpdk/rte_hash.h),,$(DPDK_BENCH)),$(MICRO_BINS))
 
 .PHONY: bench-bins
 bench-bins: all $(MICRO_BINS)
@@ -218,10 +223,11 @@ bench-bins: all $(MICRO_BINS)
 bench: deps-bench
 	$(SUB) -s bench-bins
 	@python3 bench/micro.py -o build/micro.json
+	@$(DPDK_BENCH) | tee build/tables.json
 	@python3 bench/bench.py -o build/bench.json
 	@python3 bench/restart.py -o build/restart.json
 	@/usr/bin/python3 bench/plot.py build/bench.json build/bench.svg
-	@echo "build/bench.json, build/bench.svg, build/micro.json, build/restart.json"
+	@echo "build/bench.json, build/bench.svg, build/micro.json, build/tables.json, build/restart.json"
 
 run: deps-run
 	$(SUB) -s all

@@ -44,7 +44,14 @@ void etab_fini(struct etab *t)
 
 uint32_t etab_hash(struct stack *st, const struct sock_tuple *tp)
 {
-	return (uint32_t)siphash13(st->boot_secret, tp, sizeof(*tp));
+	uint32_t v4[3];
+
+	if (!sd_addr_is_v4(&tp->laddr))
+		return (uint32_t)siphash13(st->boot_secret, tp, sizeof(*tp));
+	v4[0] = tp->laddr.w[3];
+	v4[1] = tp->raddr.w[3];
+	memcpy(&v4[2], &tp->lport, 2 * sizeof(tp->lport));
+	return (uint32_t)siphash13(st->boot_secret, v4, sizeof(v4));
 }
 
 #define OBJ_OF(e)	((e).obj & ~ETAB_STRAY)
