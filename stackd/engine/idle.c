@@ -14,7 +14,7 @@
 #define AGAIN		64u		/* what did not work is tried again after so many times */
 #define SHORTS		16u		/* short sleeps until a full spin is tried again */
 
-#define LOOK_US		2000u		/* between looks at the load */
+#define LOOK_US		5000u		/* between looks at the load */
 #define HOLD_MIN_US	100000u		/* crowded for at least that long */
 #define HOLD_MAX_US	3200000u
 

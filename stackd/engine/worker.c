@@ -23,6 +23,7 @@
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/random.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -36,6 +37,7 @@
 /* When more frames than that came in: commands send some, which bring more, and those must not pile
  * up. */
 #define CMD_BUDGET_RX	32u
+#define TIMER_SLACK_NS	5000ul		/* naps are short; the default is 50 us */
 #define MSG_BUDGET	256u		/* per sender and loop */
 #define POOL_SMALL	8192u
 #define POOL_BIG	256u
@@ -156,6 +158,7 @@ int worker_init(struct worker *w)
 	int r;
 
 	pin(w);
+	prctl(PR_SET_TIMERSLACK, TIMER_SLACK_NS);
 	r = fill_stack(w);
 	if (!r)
 		r = quarantine_watch(&w->st);
