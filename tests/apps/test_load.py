@@ -35,11 +35,13 @@ def ab_close(workers, count):
 class Held:
     """Processes that hold connections open: .ask() has every one answered."""
 
-    def __init__(self, start, addr, count, procs):
+    def __init__(self, start, addr, count, procs, sources=None):
+        """@sources: the address of each process, else the one that routing says."""
         self.each, self.asked = count // procs, 0
-        self.procs = [start([PY, os.path.join(PROGS, "hold.py"), "ask", addr, "7000", str(self.each)],
+        self.procs = [start([PY, os.path.join(PROGS, "hold.py"), "ask", addr, "7000", str(self.each),
+                             *([sources[i]] if sources else [])],
                             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-                      for _ in range(procs)]
+                      for i in range(procs)]
         self.say("open")
 
     def say(self, want):
@@ -69,6 +71,17 @@ def established(d):
     return sum(s.get("state") == "ESTABLISHED" for s in d.show("sockets")["sockets"])
 
 
+def more_addresses(n):
+    """@n addresses of the kernel's end. From a single one its search for a free port takes most of the
+    time of 20,000 connections to one port: 28,232 of them are ephemeral."""
+    out = subprocess.run(["ip", "-o", "-4", "addr", "show", "to", stk.KERNEL], capture_output=True,
+                         text=True, check=True).stdout.split()
+    addrs = [f"192.0.2.{100 + i}" for i in range(n)]
+    for a in addrs:
+        subprocess.run(["ip", "addr", "add", f"{a}/24", "dev", out[1]], check=True)
+    return addrs
+
+
 def held(workers, count, procs, server_here):
     """@count connections at once between @procs processes on either side, the server's on stackd or the
     clients'; all of them answered, twice."""
@@ -77,7 +90,7 @@ def held(workers, count, procs, server_here):
         serve, ask = (d.stackrun, d.start) if server_here else (d.start, d.stackrun)
         server = serve([PY, os.path.join(PROGS, "hold.py"), "serve", addr, "7000", str(procs)])
         stk.wait_port(addr, 7000)
-        conns = Held(ask, addr, count, procs)
+        conns = Held(ask, addr, count, procs, more_addresses(procs) if server_here else None)
         # The client's handshake may be over while a full accept queue still holds back the server's.
         stk.wait_for("all are established", lambda: established(d) == count, 6 * stk.HANG)
         for _ in range(2):

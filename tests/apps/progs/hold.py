@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: MIT
-"""Many connections held open: hold.py serve ADDR PORT PROCESSES | hold.py ask ADDR PORT COUNT
+"""Many connections held open: hold.py serve ADDR PORT PROCESSES | hold.py ask ADDR PORT COUNT [FROM]
 
 serve: PROCESSES children, each with a listener of its own (SO_REUSEPORT), echo whatever comes.
-ask: opens COUNT connections, 200 handshakes at a time, prints "open"; then for each line on stdin sends 16
-bytes of its own on every connection, takes them back on every one, and prints "answered COUNT"; ends with
-stdin. Anything unexpected ends it with an error.
+ask: opens COUNT connections, from the address FROM, 200 handshakes at a time, prints "open"; then for each
+line on stdin sends 16 bytes of its own on every connection, takes them back on every one, and prints "answered
+COUNT"; ends with stdin. Anything unexpected ends it with an error.
 """
 import os
 import resource
@@ -12,6 +12,7 @@ import select
 import socket
 import sys
 
+IP_BIND_ADDRESS_NO_PORT = 24
 HANG = 60                           # seconds of silence on all connections that mean a hang
 
 
@@ -45,13 +46,16 @@ def serve(addr, port):
                 conns.pop(fd).close()
 
 
-def opened(addr, port, count):
+def opened(addr, port, count, source):
     """COUNT established connections: {fd: socket}."""
     conns, waiting, ep = {}, 0, select.epoll()
     while len(conns) < count or waiting:
         while waiting < 200 and len(conns) < count:
             s = socket.socket()
             s.setblocking(False)
+            if source:
+                s.setsockopt(socket.SOL_IP, IP_BIND_ADDRESS_NO_PORT, 1)
+                s.bind((source, 0))
             s.connect_ex((addr, port))
             conns[s.fileno()] = s
             ep.register(s, select.EPOLLOUT)
@@ -88,8 +92,8 @@ def asked(conns, ep, turn):
                     sys.exit("another connection's bytes")
 
 
-def ask(addr, port, count):
-    conns, ep = opened(addr, port, count), select.epoll()
+def ask(addr, port, count, source):
+    conns, ep = opened(addr, port, count, source), select.epoll()
     for fd in conns:
         ep.register(fd, select.EPOLLIN)
     print("open", flush=True)
@@ -98,11 +102,11 @@ def ask(addr, port, count):
         print("answered", len(conns), flush=True)
 
 
-def main(what, addr, port, n):
+def main(what, addr, port, n, source=""):
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     if what == "ask":
-        return ask(addr, int(port), int(n))
+        return ask(addr, int(port), int(n), source)
     for _ in range(int(n)):
         if os.fork() == 0:
             serve(addr, int(port))
