@@ -48,19 +48,14 @@ def counts(path):
     return got
 
 
-def count(case, side, load, tree):
-    """Run @case on @side once. Return: {"program": {name: calls per operation}, "engine": ..}."""
-    server, cmd = case.start(side)
+def count(case, cmd, who, load):
+    """Run @case's load @cmd by @load(cmd). @who = {name: pids}. Return: {name: {call: per operation}}."""
     with tempfile.TemporaryDirectory() as d:
-        files = {"program": os.path.join(d, "program"), "engine": os.path.join(d, "engine")}
-        cmd = wrap(tree(server.pid), files["program"], cmd)
-        if side.engine():
-            cmd = wrap(side.engine(), files["engine"], cmd)
-        out = load(cmd)
-        n = case.parse(out)[1]
-        got = {who: {k: v / n for k, v in counts(f).items() if v} for who, f in files.items()
-               if os.path.exists(f)}
-    return server, got
+        files = {name: os.path.join(d, name) for name, pids in who.items() if pids}
+        for name, f in files.items():
+            cmd = wrap(who[name], f, cmd)
+        n = case.parse(load(cmd))[1]
+        return {name: {k: v / n for k, v in counts(f).items() if v} for name, f in files.items()}
 
 
 def rows(name, per):
