@@ -59,9 +59,9 @@ void pl_attach_child(void)
 
 static const char *run_dir(void)
 {
-	const char *dir = secure_getenv("STACKD_RUN_DIR");
+	const char *dir = pl_env_run_dir();
 
-	return dir && *dir ? dir : RUN_DIR_DEFAULT;
+	return dir ? dir : RUN_DIR_DEFAULT;
 }
 
 void pl_warn_once(const char *fmt, ...)

@@ -5,9 +5,11 @@
  * environment in which it is put back:
  *   LD_PRELOAD      absent: ours. Without us: the program's choice (an empty LD_PRELOAD is the way
  *                   to opt a child out), unless sockets are inherited: then ours comes first
- *   STACKD_RUN_DIR  absent: as it was at start
+ *   STACKD_RUN_DIR, STACKD_WHY  absent: as they were at start
  *   STACKD_INHERIT  "FD:INODE", the control connection that stays open through this exec; taken out
  *                   of the environment by the new image before the program sees it
+ * Others empty their own environment before they make their first socket (exim, dovecot): this
+ * image, too, goes by what it was at start.
  * Nothing here allocates: the new environment stands in the caller's frame, the old is not touched.
  * Spec:    S3
  * Threads: written by the constructor only
@@ -23,9 +25,11 @@
 #define VAR_PRELOAD	"LD_PRELOAD="
 #define VAR_RUN_DIR	"STACKD_RUN_DIR="
 #define VAR_INHERIT	"STACKD_INHERIT="
+#define VAR_WHY		"STACKD_WHY="
 
 static char shim[PATH_MAX];		/* absolute path of this library; "" = not preloaded */
 static char run_dir_var[sizeof(VAR_RUN_DIR) + PATH_MAX];	/* "" = was not set */
+static bool why;			/* STACKD_WHY was set */
 
 static bool has_prefix(const char *s, const char *prefix)
 {
@@ -57,10 +61,25 @@ __attribute__((constructor(102))) static void env_init(void)
 	strcpy(shim, path);
 	if (dir && *dir && strlen(dir) < PATH_MAX)
 		sprintf(run_dir_var, VAR_RUN_DIR "%s", dir);
+	why = secure_getenv("STACKD_WHY") != NULL;
 	fd = inherited_fd(secure_getenv("STACKD_INHERIT"));
 	unsetenv("STACKD_INHERIT");
 	if (fd >= 0)
 		pl_attach_inherit(fd);
+}
+
+const char *pl_env_run_dir(void)
+{
+	const char *dir = secure_getenv("STACKD_RUN_DIR");
+
+	if (dir && *dir)
+		return dir;
+	return run_dir_var[0] ? run_dir_var + strlen(VAR_RUN_DIR) : NULL;
+}
+
+bool pl_env_why(void)
+{
+	return why || secure_getenv("STACKD_WHY");
 }
 
 bool pl_env_on(void)
@@ -95,6 +114,7 @@ static char *preload_var(struct pl_env *e, char *old, bool inherits)
 void pl_env_make(struct pl_env *e, char *const *envp, int ctl, char **out)
 {
 	char *preload = NULL, *dir = run_dir_var[0] ? run_dir_var : NULL;
+	bool add_why = why;
 	struct stat st;
 	size_t n = 0;
 
@@ -107,6 +127,8 @@ void pl_env_make(struct pl_env *e, char *const *envp, int ctl, char **out)
 			continue;
 		if (has_prefix(*envp, VAR_RUN_DIR))
 			dir = NULL;
+		if (has_prefix(*envp, VAR_WHY))
+			add_why = false;
 		out[n++] = *envp;
 	}
 	preload = preload_var(e, preload, ctl >= 0);
@@ -114,6 +136,8 @@ void pl_env_make(struct pl_env *e, char *const *envp, int ctl, char **out)
 		out[n++] = preload;
 	if (dir)
 		out[n++] = dir;
+	if (add_why)
+		out[n++] = VAR_WHY "1";
 	if (ctl >= 0 && !fstat(ctl, &st)) {
 		snprintf(e->inherit, sizeof(e->inherit), VAR_INHERIT "%d:%lu", ctl,
 			 (unsigned long)st.st_ino);

@@ -142,7 +142,11 @@ void pl_why_num(int fd, const char *carrier, const char *what, int a, int b);
 
 /* ---- env.c, exec.c ---- */
 
-#define PL_ENV_ADDED 3			/* variables that pl_env_make() may add */
+/* The run directory that the environment names now or named at start; NULL = none. */
+const char *pl_env_run_dir(void);
+/* STACKD_WHY is set, or was at start. */
+bool pl_env_why(void);
+#define PL_ENV_ADDED 4			/* variables that pl_env_make() may add */
 struct pl_env {				/* text of the added ones; lives until exec */
 	char preload[8192], inherit[64];
 };

@@ -7,7 +7,6 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <unistd.h>
 
 #include "preload/pl_int.h"
@@ -21,7 +20,7 @@ static bool wanted_why(void)
 	int32_t v = ld_rlx(&on);
 
 	if (__builtin_expect(v < 0, 0)) {
-		v = secure_getenv("STACKD_WHY") != NULL;
+		v = pl_env_why();
 		st_rlx(&on, v);
 	}
 	return __builtin_expect(v, 0);

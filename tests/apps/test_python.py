@@ -72,6 +72,29 @@ def asyncio_server(workers):
         d.wait_clean()
 
 
+CLEARED = '''
+import os, socket, subprocess, sys
+os.environ.clear()
+addr, port = sys.argv[1], int(sys.argv[2])
+with socket.create_server((addr, port)):
+    print("served", flush=True)
+    if port < 7002:
+        subprocess.run([sys.executable, "-c", sys.argv[3], addr, str(port + 1), sys.argv[3]], check=True)
+'''
+
+
+@stk.test()
+def cleared_environment():
+    """A program empties its environment before its first socket, and so does what it runs; --why goes on."""
+    import subprocess
+    with stk.stackd() as d:
+        cmd = d.on_stack(["--why", PY, "-c", CLEARED, stk.STACK, "7000", CLEARED])
+        r = subprocess.run(cmd, capture_output=True, text=True, timeout=stk.HANG)
+        stk.check(r.stdout == "served\n" * 3 and r.returncode == 0, f"{r}")
+        stk.check(r.stderr.count(f"stackd: bound to stackd's address {stk.STACK}") == 3, r.stderr)
+        d.wait_clean()
+
+
 @stk.test()
 def no_daemon():
     """Without a daemon a program runs on the kernel's stack, with one warning."""
