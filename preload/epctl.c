@@ -125,7 +125,7 @@ static void find_dups(struct pl_epset *s, int epfd, sd_ofd o)
 static int set_for_member(sd_ofd eo, int epfd, struct pl_epset **ret_s)
 {
 	struct pl_epset *s = epset_of(eo);
-	bool made = false;
+	bool made = false, activated = false;
 	int r;
 
 	if (!s && SD_OFD_KIND(eo) && SD_OFD_KIND(eo) != SD_OFD_EPOLL)
@@ -141,10 +141,14 @@ static int set_for_member(sd_ofd eo, int epfd, struct pl_epset **ret_s)
 	if (r)
 		return r == -EDEADLK ? -ENOMEM : r;
 	s->epfd = epfd;
-	if (!epset_active(s))
+	if (!epset_active(s)) {
 		r = epset_activate(s);
+		activated = !r;
+	}
 	if (!r && made)
 		find_dups(s, epfd, eo);
+	if (activated)
+		epset_raw_arm(s);
 	if (r) {
 		if (made) {
 			shm_ofd_take(pl.proc, epfd);

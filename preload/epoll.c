@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* preload/epoll.c - epoll_wait() and its kin
- * A set without stackd members goes to the kernel as it is. Otherwise: collect what stackd members
+ * A set without stackd members goes to the kernel as it is; it may get one while a thread sleeps
+ * there, so such threads are counted (ep.raw). Otherwise: collect what stackd members
  * have; ask the kernel without waiting, always when there was nothing, and now and then when there
  * was (kernel members must not starve); spin; sleep in the real epoll_pwait() on the real fd with
  * the program's mask, so that time-outs, EINTR and masks are the kernel's own.
@@ -197,17 +198,14 @@ static int ep_wait(struct ep_call *c)
 	return n;
 }
 
-static int ep_call(struct pl_epset *s, sd_ofd o, int epfd, struct epoll_event *ev, int max,
-		   uint64_t timeout_ns, const sigset_t *mask)
+static int ep_call(struct ep_call *c)
 {
-	struct ep_call c = { .s = s, .tag = SD_OFD_GEN(o), .epfd = epfd, .ev = ev, .max = max,
-			     .timeout_ns = timeout_ns, .mask = mask };
 	int n, saved = errno;
 
-	if (max <= 0 || max > MAX_EVENTS)
+	if (c->max <= 0 || c->max > MAX_EVENTS)
 		return (int)pl_fail(-EINVAL);
 	pthread_testcancel();
-	n = ep_wait(&c);
+	n = ep_wait(c);
 	errno = saved;
 	return n < 0 ? (int)pl_fail(n) : n;
 }
@@ -224,44 +222,139 @@ static inline struct pl_epset *active_set(int epfd, sd_ofd *ret_ofd)
 	return s && epset_active(s) ? s : NULL;
 }
 
+/* ---- sets that are the kernel's alone ---- */
+
+static void raw_end(void *arg)
+{
+	int epfd = ((const struct ep_call *)arg)->epfd;
+
+	if (sub_sc(&ep.raw[epfd], 1) == 1)
+		epset_raw_gone(epfd);
+}
+
+/* The set has no stackd member: so says who has counted himself. */
+static bool raw_begin(struct ep_call *c)
+{
+	sd_ofd o;
+
+	add_sc(&ep.raw[c->epfd], 1);
+	if (!active_set(c->epfd, &o))
+		return true;
+	raw_end(c);
+	return false;
+}
+
+/* Return: events of the real call or -errno. */
+static int raw_sleep(struct ep_call *c, int ms, const struct timespec *ts)
+{
+	struct pl_cleanup cu;
+	int n;
+
+	_pthread_cleanup_push(&cu, raw_end, c);
+	if (ts)
+		n = real.epoll_pwait2(c->epfd, c->ev, c->max, ts, c->mask);
+	else if (c->mask)
+		n = real.epoll_pwait(c->epfd, c->ev, c->max, ms, c->mask);
+	else
+		n = real.epoll_wait(c->epfd, c->ev, c->max, ms);
+	n = n < 0 ? -errno : n;
+	_pthread_cleanup_pop(&cu, 1);
+	return n;
+}
+
+/* It got its first one meanwhile: the events may have ours among them, and the wait goes on. */
+static int raw_active(struct ep_call *c, sd_ofd o, int n)
+{
+	uint64_t now;
+
+	c->tag = SD_OFD_GEN(o);
+	n = merge(c, n);
+	if (n)
+		return n;
+	if (c->timeout_ns != PL_FOREVER) {
+		now = pl_now_ns();
+		c->timeout_ns = now < c->deadline ? c->deadline - now : TIMEOUT_NONE;
+	}
+	return ep_wait(c);
+}
+
+static int raw_call(struct ep_call *c, int ms, const struct timespec *ts)
+{
+	int n = 0, saved = errno;
+	sd_ofd o;
+
+	if (c->timeout_ns != PL_FOREVER)
+		c->deadline = pl_now_ns() + c->timeout_ns;
+	if (raw_begin(c))
+		n = raw_sleep(c, ms, ts);
+	c->s = active_set(c->epfd, &o);
+	if (c->s && c->max > 0 && c->max <= MAX_EVENTS)
+		n = raw_active(c, o, n);
+	errno = saved;
+	return n < 0 ? (int)pl_fail(n) : n;
+}
+
+/* Waits on what cannot get a stackd member, or does not sleep, need not be counted. */
+static bool raw_counts(int epfd, uint64_t timeout_ns)
+{
+	return timeout_ns != TIMEOUT_NONE && (unsigned)epfd < SD_FDS;
+}
+
+/* ---- the calls ---- */
+
 static uint64_t ms_to_ns(int ms)
 {
 	return ms < 0 ? PL_FOREVER : (uint64_t)ms * PL_NS_PER_MS;
 }
 
+static struct ep_call call_of(int epfd, struct epoll_event *ev, int max, uint64_t timeout_ns,
+			      const sigset_t *mask)
+{
+	struct ep_call c = { .epfd = epfd, .ev = ev, .max = max, .timeout_ns = timeout_ns,
+			     .mask = mask };
+	sd_ofd o;
+
+	c.s = active_set(epfd, &o);
+	c.tag = SD_OFD_GEN(o);
+	return c;
+}
+
 PL_EXPORT int epoll_wait(int epfd, struct epoll_event *ev, int max, int timeout)
 {
-	sd_ofd o;
-	struct pl_epset *s = active_set(epfd, &o);
+	struct ep_call c = call_of(epfd, ev, max, ms_to_ns(timeout), NULL);
 
-	if (!s)
-		return real.epoll_wait(epfd, ev, max, timeout);
-	return ep_call(s, o, epfd, ev, max, ms_to_ns(timeout), NULL);
+	if (c.s)
+		return ep_call(&c);
+	if (raw_counts(epfd, c.timeout_ns))
+		return raw_call(&c, timeout, NULL);
+	return real.epoll_wait(epfd, ev, max, timeout);
 }
 
 PL_EXPORT int epoll_pwait(int epfd, struct epoll_event *ev, int max, int timeout,
 			  const sigset_t *mask)
 {
-	sd_ofd o;
-	struct pl_epset *s = active_set(epfd, &o);
+	struct ep_call c = call_of(epfd, ev, max, ms_to_ns(timeout), mask);
 
-	if (!s)
-		return real.epoll_pwait(epfd, ev, max, timeout, mask);
-	return ep_call(s, o, epfd, ev, max, ms_to_ns(timeout), mask);
+	if (c.s)
+		return ep_call(&c);
+	if (raw_counts(epfd, c.timeout_ns))
+		return raw_call(&c, timeout, NULL);
+	return real.epoll_pwait(epfd, ev, max, timeout, mask);
 }
 
 PL_EXPORT int epoll_pwait2(int epfd, struct epoll_event *ev, int max, const struct timespec *ts,
 			   const sigset_t *mask)
 {
-	sd_ofd o;
-	struct pl_epset *s = active_set(epfd, &o);
+	bool wrong = ts && (ts->tv_sec < 0 || (unsigned long)ts->tv_nsec >= PL_NS_PER_S);
 	uint64_t ns = PL_FOREVER;
+	struct ep_call c;
 
-	if (!s)
-		return real.epoll_pwait2(epfd, ev, max, ts, mask);
-	if (ts && (ts->tv_sec < 0 || (unsigned long)ts->tv_nsec >= PL_NS_PER_S))
-		return (int)pl_fail(-EINVAL);
-	if (ts && ts->tv_sec < INT_MAX)
+	if (ts && !wrong && ts->tv_sec < INT_MAX)
 		ns = (uint64_t)ts->tv_sec * PL_NS_PER_S + (uint64_t)ts->tv_nsec;
-	return ep_call(s, o, epfd, ev, max, ns, mask);
+	c = call_of(epfd, ev, max, ns, mask);
+	if (c.s)
+		return wrong ? (int)pl_fail(-EINVAL) : ep_call(&c);
+	if (!wrong && raw_counts(epfd, ns))
+		return raw_call(&c, -1, ts);
+	return real.epoll_pwait2(epfd, ev, max, ts, mask);
 }

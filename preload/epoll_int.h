@@ -47,6 +47,7 @@ struct pl_epset {
 	uint32_t sleepers;		/* threads in the real epoll_wait */
 	uint32_t spinning;		/* one spins at a time */
 	uint32_t armed;			/* unshimmed pollers: see SD_MBOX_ARMED */
+	bool raw_armed;			/* counts in armed: threads that sleep as in ep.raw */
 	bool closed;			/* the last fd is gone; the last sleeper tidies up */
 	struct pl_spin spin;
 
@@ -73,6 +74,9 @@ struct pl_ep {				/* one, process-wide */
 	/* By fd number, for epoll fds made before the process attached: it is one, it is nested. */
 	uint64_t early[SD_FDS / 64], early_nested[SD_FDS / 64];
 	uint16_t fd_items[SD_FDS];	/* items that name this fd, in all sets; saturates */
+	/* Threads in the real epoll_wait() on this fd that began when its set was not active; a
+	 * child has its parent's as well. */
+	uint32_t raw[SD_FDS];
 };
 extern struct pl_ep ep;
 
@@ -132,6 +136,11 @@ int epset_enter(struct pl_epset *s, uint32_t tag);
 void epset_unlock(struct pl_epset *s);
 /* Locked: give it a mailbox. Return: 0, -EBADF, -EINVAL (not an epoll fd), -ENOSPC */
 int epset_activate(struct pl_epset *s);
+/* Locked, just activated, before its first member: threads that sleep in it already are no sleepers
+ * that a post would wake, so it is armed until the last of them has left. */
+void epset_raw_arm(struct pl_epset *s);
+/* The last thread of ep.raw[@epfd] has left. */
+void epset_raw_gone(int epfd);
 /* Locked, closed and without sleepers: free everything. */
 void epset_end(struct pl_epset *s);
 /* Locked: an fd number of this set. */

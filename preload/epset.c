@@ -560,3 +560,39 @@ void pl_epset_disarm(sd_ofd o)
 	}
 	epset_unlock(s);
 }
+
+/* ---- threads that slept before the set was active ---- */
+
+static bool raw_any(const struct pl_epset *s)
+{
+	uint32_t hi = ld_rlx(&pl.proc->hi_fd);
+
+	for (uint32_t fd = 0; fd < hi; fd++)	/* pairs with raw_begin(): it counts, then looks */
+		if (epset_of(pl_fd((int)fd)) == s && add_sc(&ep.raw[fd], 0))
+			return true;
+	return false;
+}
+
+void epset_raw_arm(struct pl_epset *s)
+{
+	s->raw_armed = raw_any(s);
+	if (s->raw_armed && !s->armed++)
+		shm_mbox_arm(s->m, true);
+}
+
+void epset_raw_gone(int epfd)
+{
+	sd_ofd o = pl_fd(epfd);
+	struct pl_epset *s = epset_of(o);
+
+	if (!s || !epset_active(s) || epset_lock(s, SD_OFD_GEN(o)))
+		return;
+	if (s->raw_armed && !raw_any(s)) {
+		s->raw_armed = false;
+		if (!--s->armed) {
+			shm_mbox_arm(s->m, false);
+			epset_pass_on(s);
+		}
+	}
+	epset_unlock(s);
+}

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* One epoll set, many sockets, several threads at once. */
+#include "preload/epoll_int.h"
 #include "wait_fx.h"
 
 static int e;
@@ -61,4 +62,55 @@ Test(epoll_threads, all_at_once, .timeout = 60)
 	for (int i = 0; i <= WAITERS; i++)
 		pthread_join(th[i], NULL);
 	cr_expect_eq(got, POSTS);
+}
+
+/* ---- threads that sleep in the kernel when the set gets its first stackd member ---- */
+
+static void *sleeper(void *arg)
+{
+	struct timespec ts = { 8, 0 };
+	struct epoll_event v = { 0 };
+	int n = arg ? epoll_pwait2(e, &v, 1, &ts, NULL) : epoll_wait(e, &v, 1, -1);
+
+	return (void *)(intptr_t)(n == 1 ? (int)v.data.u64 : -1);
+}
+
+static void first_member(void)
+{
+	pthread_t th[WAITERS];
+	uint64_t want = 0, seen = 0;
+	void *fd;
+
+	for (intptr_t i = 0; i < WAITERS; i++)
+		pthread_create(&th[i], NULL, sleeper, (void *)(i & 1));
+	usleep(50000);
+	for (int i = 0; i < WAITERS; i++) {
+		socks[i] = wx_sock(SOCK_STREAM);
+		want |= 1ull << socks[i];
+		watch(EPOLL_CTL_ADD, socks[i]);
+	}
+	for (int i = 0; i < WAITERS; i++)
+		wx_rx(socks[i], 1);
+	for (int i = 0; i < WAITERS; i++) {
+		pthread_join(th[i], &fd);
+		cr_assert_gt((intptr_t)fd, 0,
+			     "slept on, or got an event of the shim's");
+		seen |= 1ull << (intptr_t)fd;
+	}
+	cr_expect_eq(seen, want);
+	cr_expect_eq(epset_of(pl_fd(e))->armed, 0, "posts write the eventfd for nobody");
+}
+
+Test(epoll_threads, first_member, .timeout = 20)
+{
+	wx_init();
+	e = epoll_create1(0);
+	first_member();
+}
+
+Test(epoll_threads, first_member_of_an_early_set, .timeout = 20)
+{
+	e = epoll_create1(0);		/* the process has not attached yet */
+	wx_init();
+	first_member();
 }
