@@ -2,8 +2,11 @@
 # SPDX-License-Identifier: MIT
 """nginx, master and two workers, unmodified, on stackd; the kernel's curl on the other side."""
 import os
+import signal
+import socket
 import subprocess
 import sys
+import threading
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 import stk                                                                    # noqa: E402
@@ -43,8 +46,58 @@ class Nginx:
                              "-c", conf])
         stk.wait_port(stk.STACK, 80)
 
+    def pid(self):
+        """The master's."""
+        path = os.path.join(self.dir, "nginx.pid")
+        return int(stk.wait_for("its pid file", lambda: os.path.exists(path) and open(path).read()))
+
+    def workers(self):
+        """Of all generations that still run."""
+        with open(f"/proc/{self.pid()}/task/{self.pid()}/children") as f:
+            return f.read().split()
+
     def stop(self):
         self.d.stop(self.p)
+
+
+def ask_until(ended, bad, count):
+    """One connection after the other; what went wrong goes to BAD."""
+    while not ended.is_set():
+        try:
+            with socket.create_connection((stk.STACK, 80), timeout=stk.HANG) as s:
+                s.sendall(b"GET /small HTTP/1.0\r\n\r\n")
+                got = b""
+                while part := s.recv(4096):
+                    got += part
+            if not got.endswith(b"hello from nginx\n"):
+                bad.append(f"answer {got!r}")
+        except OSError as e:
+            bad.append(repr(e))
+        count.append(1)
+
+
+@stk.test(*stk.workers(1, 2))
+def reload_reuseport(workers):
+    """`listen ... reuseport`: new configurations under a running load lose no connection."""
+    with stk.stackd(workers=workers) as d:
+        n = Nginx(d, stk.STACK + ":80 reuseport")
+        ended, bad, count = threading.Event(), [], []
+        load = [threading.Thread(target=ask_until, args=(ended, bad, count)) for _ in range(4)]
+        for t in load:
+            t.start()
+        try:
+            for _ in range(4):
+                was, at = n.workers(), len(count)
+                os.kill(n.pid(), signal.SIGHUP)
+                stk.wait_for("new workers", lambda w=was: len(n.workers()) == 2 and
+                             not set(n.workers()) & set(w))
+                stk.wait_for("answers", lambda a=at: len(count) > a + 50)
+        finally:
+            ended.set()
+            for t in load:
+                t.join()
+        stk.check(not bad, f"{len(bad)} of {len(count)} connections failed: {bad[:3]}")
+        n.stop()
 
 
 def url(path):
