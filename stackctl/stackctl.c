@@ -27,6 +27,7 @@ static const char help_text[] =
 "       stackctl [--run-dir DIR] why PID\n"
 "       stackctl [--run-dir DIR] nic claim|release PCI | reset\n"
 "       stackctl [--run-dir DIR] nic rss DEV tcp4|udp4|... sdfn | key HEX | indir QUEUE,...\n"
+"       stackctl [--run-dir DIR] nic coalesce DEV rx-usecs N | ring DEV N\n"
 "Topics: sockets fds device nic queues rss coalesce\n"
 "        netdev snmp softnet neigh route programs users workers drops\n"
 "        quarantine\n";
@@ -121,11 +122,11 @@ static int parse(int argc, char **argv, struct request *rq)
 	}
 	if (argc - i >= 2 && !strcmp(argv[i], "nic") && nic_is_local(argv[i + 1]))
 		return nic_main(argc - i - 1, argv + i + 1, rq->run_dir) + 1;
-	if (argc - i == 5 && !strcmp(argv[i], "nic") && !strcmp(argv[i + 1], "rss")) {
+	if ((argc - i == 4 || argc - i == 5) && !strcmp(argv[i], "nic")) {
 		static char words[160];
 
-		snprintf(words, sizeof(words), "rss %s %s %s", argv[i + 2], argv[i + 3],
-			 argv[i + 4]);
+		snprintf(words, sizeof(words), "%s %s %s%s%s", argv[i + 1], argv[i + 2],
+			 argv[i + 3], argc - i == 5 ? " " : "", argc - i == 5 ? argv[i + 4] : "");
 		rq->type = CTL_NIC;
 		rq->text = words;
 		return 0;

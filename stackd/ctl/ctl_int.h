@@ -315,6 +315,9 @@ int nic_command(struct engine *eng, const struct sup_cred *who, const char *text
 /* `stackctl nic rss WORDS`. Return: 0, -EINVAL (words), -ENODEV (another device's name),
  * -EOPNOTSUPP, or the device's -errno. */
 int rss_command(struct nic_dev *dev, const char *words);
+int coalesce_command(struct nic_dev *dev, const char *words);
+/* The caller asks for the reset that makes it so. */
+int ring_command(struct nic_dev *dev, const char *words);
 json_t *show_rss(struct engine *eng, json_t *list);
 json_t *show_coalesce(struct engine *eng, json_t *list);
 

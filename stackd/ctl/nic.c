@@ -72,10 +72,18 @@ int nic_command(struct engine *eng, const struct sup_cred *who, const char *text
 		*ret_text = r ? NULL : strdup("{\"rss\":\"set\"}");
 		return r ? r : *ret_text ? 0 : -ENOMEM;
 	}
-	if (strcmp(text, "reset"))
+	if (!strncmp(text, "coalesce ", 9)) {
+		r = coalesce_command(eng->dev, text + 9);
+		*ret_text = r ? NULL : strdup("{\"coalesce\":\"set\"}");
+		return r ? r : *ret_text ? 0 : -ENOMEM;
+	}
+	if (strcmp(text, "reset") && strncmp(text, "ring ", 5))
 		return -ENOENT;
 	if (!eng->dev->ops->halt)
 		return -EOPNOTSUPP;
+	r = strcmp(text, "reset") ? ring_command(eng->dev, text + 5) : 0;
+	if (r)
+		return r;
 	nic_fault(eng->dev, NIC_FAULT_REQUEST);
 	*ret_text = strdup("{\"reset\":\"requested\"}");
 	return *ret_text ? 0 : -ENOMEM;

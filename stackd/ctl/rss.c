@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* ctl/rss.c - stackctl nic rss ..., show rss, coalesce
+/* ctl/rss.c - stackctl nic rss ..., coalesce ..., ring ..., show rss, coalesce
  * Words as ethtool's: `rss DEV udp4 sdfn` (-N rx-flow-hash), `rss DEV key AA:BB:...`,
  * `rss DEV indir 0,1,1`: the table is that list repeated. DEV is the device's name, which must be
  * the engine's.
@@ -153,6 +153,41 @@ json_t *show_rss(struct engine *eng, json_t *list)
 	json_object_set_new(o, "indir", json_string(indir));
 	json_array_append_new(list, o);
 	return list;
+}
+
+/* ---- interrupt moderation, rings: `coalesce DEV rx-usecs N`, `ring DEV N` ---- */
+
+/* DEV and a number behind @what ("" = nothing between). */
+static int number_for(const struct nic_dev *dev, const char *words, const char *what, uint32_t *ret)
+{
+	char name[16], key[12] = "";
+	int used = 0, cnt = *what ? sscanf(words, "%15s %11s %u%n", name, key, ret, &used)
+				  : sscanf(words, "%15s %u%n", name, ret, &used);
+
+	if (cnt != (*what ? 3 : 2) || words[used] || strcmp(key, what))
+		return -EINVAL;
+	return strncmp(name, dev->grant.name, sizeof(dev->grant.name)) ? -ENODEV : 0;
+}
+
+int coalesce_command(struct nic_dev *dev, const char *words)
+{
+	struct nic_coalesce c = { 0 };
+	int r = number_for(dev, words, "rx-usecs", &c.rx_usecs);
+
+	if (r)
+		return r;
+	c.tx_usecs = c.rx_usecs;	/* all devices here have one timer for both */
+	return dev->ops->coalesce_set ? dev->ops->coalesce_set(dev, &c) : -EOPNOTSUPP;
+}
+
+int ring_command(struct nic_dev *dev, const char *words)
+{
+	uint32_t n;
+	int r = number_for(dev, words, "", &n);
+
+	if (r)
+		return r;
+	return dev->ops->ring_set ? dev->ops->ring_set(dev, n) : -EOPNOTSUPP;
 }
 
 json_t *show_coalesce(struct engine *eng, json_t *list)

@@ -152,6 +152,8 @@ struct nic_dev_ops {
 	int (*rss_set)(struct nic_dev *dev, const struct nic_rss *rss);
 	int (*coalesce_get)(struct nic_dev *dev, struct nic_coalesce *ret);
 	int (*coalesce_set)(struct nic_dev *dev, const struct nic_coalesce *c);
+	/* Descriptors of each ring from the next reset on. -EINVAL: not a size that it can have. */
+	int (*ring_set)(struct nic_dev *dev, uint32_t n);
 	int (*ntuple_add)(struct nic_dev *dev, const struct nic_ntuple *rule);
 	int (*ntuple_del)(struct nic_dev *dev, uint32_t id);
 	/* Rules by number from 0. Return: 0, -ENOENT behind the last. */

@@ -23,7 +23,7 @@
 #define LIVES		20000
 #define IOVA		0x100000000ull
 #define RING		64u
-#define MEM		16384u
+#define MEM		32768u
 #define BURST		16u
 
 static struct world {
@@ -86,7 +86,7 @@ static void begin(void)
 		w.iq.f = family[below(2)];
 		w.iq.tdt = w.iq.f->tx_regs + 0x18;
 		w.iq.rdt = w.iq.f->rx_regs + 0x18;
-		ASSERT(intel_q_fill(&w.iq, &w.st) == 0);
+		ASSERT(intel_q_fill(&w.iq, &w.st, INTEL_RING) == 0);
 		return;
 	}
 	features = (chance(2) ? VF_RING_PACKED : 0) | (chance(2) ? VF_EVENT_IDX : 0) |

@@ -180,16 +180,16 @@ class Test:
                 return int(out) if out.strip().isdigit() else 0
             check(wait_for("iperf3", once) > 1 << 20, "iperf3 moved nothing")
 
+    def packets(self):
+        return [x["rx_packets"] for x in self.d.device()["queue"]]
+
     def spread(self):
         """4-tuples are spread over the queues by the device."""
-        def packets():
-            return [x["rx_packets"] for x in self.d.device()["queue"]]
-
-        was = packets()
+        was = self.packets()
         check(len(was) == self.workers, f"{len(was)} queues")
         crossed = self.crossed()
         host.sh(f"seq 64 | xargs -P 8 -I% curl -s -o /dev/null http://{self.d.addr}/small")
-        now = [b - a for a, b in zip(was, packets())]
+        now = [b - a for a, b in zip(was, self.packets())]
         check(min(now) > sum(now) / 10, f"64 connections on the queues: {now}")
         crossed = self.crossed() - crossed
         check(not self.d.show("rss") or crossed == 0, f"{crossed} packets at the wrong worker")
@@ -211,6 +211,34 @@ class Test:
             check(host.wait(job, 400).split()[0] == digest(PART), "a transfer differs")
         check(self.crossed() > 0, "no connection was left on another worker")
         self.spread()
+
+    def tune(self):
+        """Interrupt moderation, hash fields and ring sizes while it runs; what a device cannot is said."""
+        name = self.d.device()["name"]
+
+        def ctl(words, works):
+            out = sh(f"{CTL} --run-dir {self.d.run_dir} nic {words}", ok=works)
+            check(works or "cannot do that" in out, f"{words}: {out}")
+
+        intel = self.kind in ("e1000e", "igb")
+        ctl(f"coalesce {name} rx-usecs 40", intel)
+        check([c["rx-usecs"] for c in self.d.show("coalesce")] == ([40] if intel else []), "coalesce")
+        ctl(f"rss {name} tcp4 sd", self.kind != "virtio")
+        if self.kind != "virtio":
+            was = self.packets()
+            host.sh(f"seq 32 | xargs -P 8 -I% curl -s -o /dev/null http://{self.d.addr}/small")
+            now = [b - a for a, b in zip(was, self.packets())]
+            check(min(now) < sum(now) / 10, f"32 connections of one pair of addresses: {now}")
+            ctl(f"rss {name} tcp4 sdfn", True)
+        resets = self.d.device()["resets"]
+        ctl(f"ring {name} 128", True)
+        wait_for("the reset", lambda: self.d.device()["resets"] > resets)
+        wait_for("the rings", lambda: {q["rx_ring"] for q in self.d.device()["queue"]} == {128})
+        wait_for("an answer", lambda: " 0% packet loss" in host.sh(
+            f"{PING} -c 3 -W 10 {self.d.addr}", ok=False))
+        resets = self.d.device()["resets"]
+        out = sh(f"{CTL} --run-dir {self.d.run_dir} nic ring {name} 100; echo exit $?")
+        check("exit 0" not in out and self.d.device()["resets"] == resets, f"a ring of 100: {out}")
 
     def rss(self):
         """The device has packed rings, and says each packet's hash."""
@@ -306,9 +334,9 @@ class Test:
 
 
 STEPS = ["refuse", "claim", "badaddr", "start", "ping", "csum", "nginx", "upload", "iperf3", "spread",
-         "rekey", "idle", "link", "reset", "killed", "kport", "release"]
+         "rekey", "tune", "idle", "link", "reset", "killed", "kport", "release"]
 # virtio with packed rings and RSS: what differs. Given back, the kernel's driver stalls on QEMU's RSS.
-PACKED = ["claim", "start", "ping", "csum", "nginx", "upload", "rss", "spread", "rekey", "reset",
+PACKED = ["claim", "start", "ping", "csum", "nginx", "upload", "rss", "spread", "rekey", "tune", "reset",
           "unbind"]
 
 

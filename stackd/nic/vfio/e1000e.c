@@ -11,6 +11,7 @@
 #include "stackd/nic/vfio/intel_regs.h"
 
 #define QUEUES		2u
+#define ITR_MAX_US	16000u
 
 /* ---- transmit descriptors ---------------------------------------------------------------- */
 
@@ -68,6 +69,12 @@ static void irqs_off(volatile uint8_t *regs)
 	reg_wr32(regs, E_IMC, UINT32_MAX);
 }
 
+/* 10.2.4.7: in 256 ns, 16 bits. */
+static void put_itr(volatile uint8_t *regs, unsigned n, uint32_t us)
+{
+	reg_wr32(regs, E_EITR(1 + n), (us * 1000 + 255) / 256);
+}
+
 static void event(volatile uint8_t *regs)
 {
 	reg_wr32(regs, E_ICR, R_INT_LSC | E_INT_OTHER);
@@ -81,7 +88,7 @@ const struct intel_family e1000e_family = {
 	.mrqc_flow = { [NIC_FLOW_TCP4] = R_MRQC_TCP4, [NIC_FLOW_IP4] = R_MRQC_IP4,
 		       [NIC_FLOW_TCP6] = E_MRQC_TCP6, [NIC_FLOW_IP6] = R_MRQC_IP6 },
 	.tx_context = tx_context, .tx_data = tx_data, .irq_on = irq_on, .irq_off = irq_off,
-	.irqs_off = irqs_off, .event = event,
+	.irqs_off = irqs_off, .put_itr = put_itr, .itr_max_us = ITR_MAX_US, .event = event,
 };
 
 /* ---- start ------------------------------------------------------------------------------- */
@@ -106,7 +113,7 @@ static void put_irqs(struct intel_dev *d)
 	for (unsigned n = 0; n < d->dev.grant.queues; n++) {
 		ivar |= E_IVAR_RXQ(n, 1 + n) | E_IVAR_TXQ(n, 1 + n);
 		all |= E_INT_RXQ(n) | E_INT_TXQ(n);
-		reg_wr32(r, E_EITR(1 + n), 0);
+		put_itr(r, n, d->itr_us);
 	}
 	reg_wr32(r, R_CTRL_EXT, reg_rd32(r, R_CTRL_EXT) | E_CTRL_EXT_PBA);
 	reg_wr32(r, E_IVAR, ivar);
@@ -143,7 +150,8 @@ static int go(struct nic_dev *dev)
 static const struct nic_dev_ops ops = {
 	.map = intel_map, .queue = intel_queue, .go = go, .halt = intel_halt, .poll = intel_poll,
 	.link = intel_link, .rss_get = intel_rss_get, .rss_set = intel_rss_set,
-	.close = intel_close,
+	.coalesce_get = intel_coalesce_get, .coalesce_set = intel_coalesce_set,
+	.ring_set = intel_ring_set, .close = intel_close,
 };
 
 int e1000e_probe(struct vfio *v, const struct nic_grant *g, struct nic_dev **ret,

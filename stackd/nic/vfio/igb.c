@@ -14,6 +14,7 @@
 #include "stackd/nic/vfio/intel_regs.h"
 
 #define QUEUES		8u		/* IVAR's simple half, RSS's eight */
+#define ITR_MAX_US	8000u
 
 /* ---- transmit descriptors ---------------------------------------------------------------- */
 
@@ -67,6 +68,12 @@ static void irqs_off(volatile uint8_t *regs)
 	reg_wr32(regs, I_EIMC, UINT32_MAX);
 }
 
+/* 8.8.14 */
+static void put_itr(volatile uint8_t *regs, unsigned n, uint32_t us)
+{
+	reg_wr32(regs, I_EITR(1 + n), us << 2);
+}
+
 static void event(volatile uint8_t *regs)
 {
 	(void)reg_rd32(regs, I_ICR);	/* 8.8.9: cleared by reading */
@@ -80,7 +87,7 @@ const struct intel_family igb_family = {
 		       [NIC_FLOW_IP4] = R_MRQC_IP4, [NIC_FLOW_TCP6] = I_MRQC_TCP6,
 		       [NIC_FLOW_UDP6] = I_MRQC_UDP6, [NIC_FLOW_IP6] = R_MRQC_IP6 },
 	.tx_context = tx_context, .tx_data = tx_data, .irq_on = irq_on, .irq_off = irq_off,
-	.irqs_off = irqs_off, .event = event,
+	.irqs_off = irqs_off, .put_itr = put_itr, .itr_max_us = ITR_MAX_US, .event = event,
 };
 
 /* ---- start ------------------------------------------------------------------------------- */
@@ -111,7 +118,7 @@ static void put_irqs(struct intel_dev *d)
 		uint32_t v = (1 + n) | I_IVAR_VALID;
 
 		reg_wr32(r, I_IVAR(n), v | v << 8);
-		reg_wr32(r, I_EITR(1 + n), 0);
+		put_itr(r, n, d->itr_us);
 		all |= 1u << (1 + n);
 	}
 	reg_wr32(r, I_IVAR_MISC, I_IVAR_VALID << 8);
@@ -149,7 +156,8 @@ static int go(struct nic_dev *dev)
 static const struct nic_dev_ops ops = {
 	.map = intel_map, .queue = intel_queue, .go = go, .halt = intel_halt, .poll = intel_poll,
 	.link = intel_link, .rss_get = intel_rss_get, .rss_set = intel_rss_set,
-	.close = intel_close,
+	.coalesce_get = intel_coalesce_get, .coalesce_set = intel_coalesce_set,
+	.ring_set = intel_ring_set, .close = intel_close,
 };
 
 int igb_probe(struct vfio *v, const struct nic_grant *g, struct nic_dev **ret,

@@ -13,7 +13,9 @@
 
 #include "stackd/nic/vfio/vfio_q.h"
 
-#define INTEL_RING	256u		/* descriptors; RDLEN, TDLEN: multiples of 128 bytes */
+#define INTEL_RING	256u		/* descriptors, until somebody asks for another number; */
+#define INTEL_RING_MIN	64u		/* powers of two: RDLEN, TDLEN are multiples of 128 bytes */
+#define INTEL_RING_MAX	1024u
 #define INTEL_PAGE	4096u		/* no descriptor's bytes cross such a boundary */
 #define INTEL_TX_MOST	19u		/* descriptors of a packet: context, 64 KiB in pages */
 #define INTEL_MTU	1500u		/* no long packets: the device drops above 1522 bytes */
@@ -53,6 +55,9 @@ struct intel_family {
 	void (*irq_off)(struct intel_q *q);
 	/* Every interrupt is masked. */
 	void (*irqs_off)(volatile uint8_t *regs);
+	/* At most an interrupt of queue @n in @us microseconds. */
+	void (*put_itr)(volatile uint8_t *regs, unsigned n, uint32_t us);
+	uint16_t itr_max_us;
 	/* The event vector's cause is taken note of and may interrupt again. */
 	void (*event)(volatile uint8_t *regs);
 };
@@ -63,13 +68,14 @@ struct intel_q {
 	volatile uint8_t *regs;
 	unsigned rdt, tdt;		/* offsets of this queue's tail registers */
 	bool skip;			/* drop up to the end of a frame */
+	uint16_t size;			/* descriptors of each ring */
 	uint16_t rx_next, rx_tail;	/* next to come back; first not given */
 	uint16_t tx_next, tx_tail;
 	uint64_t rx_errors;
 	struct intel_desc *rx, *tx;
 	uint64_t rx_iova, tx_iova;
-	struct pkt *rx_pkt[INTEL_RING];
-	struct pkt *tx_pkt[INTEL_RING];	/* at its last descriptor */
+	struct pkt *rx_pkt[INTEL_RING_MAX];
+	struct pkt *tx_pkt[INTEL_RING_MAX];	/* at its last descriptor */
 };
 
 struct intel_dev {
@@ -80,13 +86,16 @@ struct intel_dev {
 	struct intel_q *q[NIC_QUEUES_MAX];
 	struct nic_rss rss;
 	struct nic_link link;
+	uint16_t ring;			/* descriptors from the next start on */
+	uint16_t itr_us;		/* between two interrupts of a queue */
 };
 
 extern const struct intel_family e1000e_family, igb_family;
 extern const struct nic_ops intel_q_ops;
 size_t intel_q_mem(void);
-/* Rings made and receive buffers put in; registers are the family's. Return: 0 or -ENOMEM. */
-int intel_q_fill(struct intel_q *q, struct stack *st);
+/* Rings of @size made and receive buffers put in; registers are the family's. Return: 0 or
+ * -ENOMEM. */
+int intel_q_fill(struct intel_q *q, struct stack *st, uint16_t size);
 
 /* ---- intel_hw.c: registers that both families have ---- */
 bool intel_wait(volatile uint8_t *regs, unsigned reg, uint32_t mask, uint32_t want);
@@ -101,6 +110,9 @@ void intel_put_rings(struct intel_q *q);
 /* Receive buffers are given to the device. */
 void intel_put_tails(struct intel_dev *d);
 void intel_poll(struct nic_dev *dev, uint64_t now_us);	/* nic_dev_ops.poll */
+/* nic_dev_ops: one time for both directions of a queue, no frames, not adaptive. */
+int intel_coalesce_get(struct nic_dev *dev, struct nic_coalesce *ret);
+int intel_coalesce_set(struct nic_dev *dev, const struct nic_coalesce *c);
 /* nic_dev_ops.rss_set: -EOPNOTSUPP for fields that MRQC cannot say. */
 int intel_rss_set(struct nic_dev *dev, const struct nic_rss *rss);
 
@@ -109,6 +121,7 @@ int intel_map(struct nic_dev *dev, uint16_t worker, void *mem, size_t len);
 int intel_queue(struct nic_dev *dev, uint16_t n, struct stack *st, struct nic **ret);
 void intel_link(struct nic_dev *dev, struct nic_link *ret);
 int intel_rss_get(struct nic_dev *dev, struct nic_rss *ret);
+int intel_ring_set(struct nic_dev *dev, uint32_t n);
 void intel_close(struct nic_dev *dev);
 /* A vfio_probe_fn but for what differs. */
 int intel_probe(struct vfio *v, const struct nic_grant *g, const struct intel_family *f,

@@ -53,6 +53,16 @@ int intel_rss_get(struct nic_dev *dev, struct nic_rss *ret)
 	return 0;
 }
 
+int intel_ring_set(struct nic_dev *dev, uint32_t n)
+{
+	struct intel_dev *d = dev->priv;
+
+	if (n < INTEL_RING_MIN || n > INTEL_RING_MAX || n & (n - 1))
+		return -EINVAL;
+	d->ring = (uint16_t)n;
+	return 0;
+}
+
 void intel_close(struct nic_dev *dev)
 {
 	struct intel_dev *d = dev->priv;
@@ -101,6 +111,7 @@ static struct intel_dev *make(struct vfio *v, const struct nic_grant *g,
 	d->v = v;
 	d->f = f;
 	d->regs = v->bar[0];
+	d->ring = INTEL_RING;
 	d->dev = (struct nic_dev){ .ops = ops, .driver = f->name, .grant = *g, .evt_fd = v->evt,
 				   .priv = d };
 	if (d->dev.grant.queues > f->queues)

@@ -61,19 +61,19 @@ void intel_put_addr(struct intel_dev *d)
 	reg_wr32(d->regs, R_RAH0, m[4] | (uint32_t)m[5] << 8 | R_RAH_AV);
 }
 
-static void put_ring(volatile uint8_t *regs, unsigned at, uint64_t iova)
+static void put_ring(volatile uint8_t *regs, unsigned at, uint64_t iova, uint16_t size)
 {
 	reg_wr32(regs, at + R_DBAL, (uint32_t)iova);
 	reg_wr32(regs, at + R_DBAH, (uint32_t)(iova >> 32));
-	reg_wr32(regs, at + R_DLEN, INTEL_RING * sizeof(struct intel_desc));
+	reg_wr32(regs, at + R_DLEN, size * sizeof(struct intel_desc));
 	reg_wr32(regs, at + R_DH, 0);
 	reg_wr32(regs, at + R_DT, 0);
 }
 
 void intel_put_rings(struct intel_q *q)
 {
-	put_ring(q->regs, q->rdt - R_DT, q->rx_iova);
-	put_ring(q->regs, q->tdt - R_DT, q->tx_iova);
+	put_ring(q->regs, q->rdt - R_DT, q->rx_iova, q->size);
+	put_ring(q->regs, q->tdt - R_DT, q->tx_iova, q->size);
 }
 
 void intel_put_tails(struct intel_dev *d)
@@ -131,6 +131,30 @@ int intel_rss_set(struct nic_dev *dev, const struct nic_rss *rss)
 	d->rss = *rss;
 	d->rss.indir_len = NIC_RSS_INDIR;
 	intel_put_rss(d);
+	return 0;
+}
+
+/* ---- interrupts --------------------------------------------------------------------------- */
+
+int intel_coalesce_get(struct nic_dev *dev, struct nic_coalesce *ret)
+{
+	const struct intel_dev *d = dev->priv;
+
+	*ret = (struct nic_coalesce){ .rx_usecs = d->itr_us, .tx_usecs = d->itr_us };
+	return 0;
+}
+
+int intel_coalesce_set(struct nic_dev *dev, const struct nic_coalesce *c)
+{
+	struct intel_dev *d = dev->priv;
+
+	if (c->rx_frames || c->tx_frames || c->adaptive_rx || c->rx_usecs != c->tx_usecs)
+		return -EOPNOTSUPP;
+	if (c->rx_usecs > d->f->itr_max_us)
+		return -EINVAL;
+	d->itr_us = (uint16_t)c->rx_usecs;
+	for (unsigned n = 0; n < dev->grant.queues; n++)
+		d->f->put_itr(d->regs, n, d->itr_us);
 	return 0;
 }
 

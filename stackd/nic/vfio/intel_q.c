@@ -21,11 +21,15 @@
 #include "stackd/core/csum.h"
 #include "stackd/nic/vfio/intel.h"
 
-#define MASK		(INTEL_RING - 1)
+/* Place in a ring. */
+static uint16_t at(const struct intel_q *q, uint32_t i)
+{
+	return (uint16_t)(i & (q->size - 1u));
+}
 
 size_t intel_q_mem(void)
 {
-	return 2 * INTEL_RING * sizeof(struct intel_desc);
+	return 2 * INTEL_RING_MAX * sizeof(struct intel_desc);
 }
 
 static void put_tail(struct intel_q *q, unsigned reg, uint16_t tail)
@@ -42,7 +46,7 @@ static unsigned refill(struct intel_q *q, struct stack *st)
 {
 	unsigned n = 0;
 
-	while (((q->rx_tail + 1) & MASK) != q->rx_next) {
+	while (at(q, q->rx_tail + 1u) != q->rx_next) {
 		struct pkt *p = pkt_alloc(st->pool, false);
 		uint64_t iova;
 
@@ -56,7 +60,7 @@ static unsigned refill(struct intel_q *q, struct stack *st)
 		q->rx_pkt[q->rx_tail] = p;
 		st_rlx(&q->rx[q->rx_tail].q[0], iova);
 		st_rlx(&q->rx[q->rx_tail].q[1], 0);
-		q->rx_tail = (q->rx_tail + 1) & MASK;
+		q->rx_tail = at(q, q->rx_tail + 1u);
 		q->b.nic.held++;
 		n++;
 	}
@@ -100,7 +104,7 @@ static bool rx_take(struct intel_q *q, struct stack *st, struct pkt *p, const ui
 
 static unsigned tx_free(const struct intel_q *q)
 {
-	return (uint16_t)(q->tx_next - q->tx_tail - 1) & MASK;
+	return at(q, q->tx_next - q->tx_tail - 1u);
 }
 
 static bool tx_idle(const struct intel_q *q)
@@ -108,24 +112,24 @@ static bool tx_idle(const struct intel_q *q)
 	return q->tx_next == q->tx_tail;
 }
 
-/* The next packet's last descriptor, INTEL_RING = none out. */
+/* The next packet's last descriptor, q->size = none out. */
 static unsigned tx_last(const struct intel_q *q)
 {
 	unsigned i = q->tx_next;
 
 	while (i != q->tx_tail && !q->tx_pkt[i])
-		i = (i + 1) & MASK;
-	return i == q->tx_tail ? INTEL_RING : i;
+		i = at(q, i + 1u);
+	return i == q->tx_tail ? q->size : i;
 }
 
 static void reap(struct intel_q *q, struct stack *st)
 {
 	unsigned i;
 
-	while ((i = tx_last(q)) != INTEL_RING && ld_acq(&q->tx[i].q[1]) & TXWB_DD) {
+	while ((i = tx_last(q)) != q->size && ld_acq(&q->tx[i].q[1]) & TXWB_DD) {
 		stack_pkt_free(st, q->tx_pkt[i]);
 		q->tx_pkt[i] = NULL;
-		q->tx_next = (i + 1) & MASK;
+		q->tx_next = at(q, i + 1u);
 		q->b.nic.held--;
 		q->b.tx_since_us = st->now_us;
 	}
@@ -211,7 +215,7 @@ static void tx_one(struct intel_q *q, struct stack *st, struct pkt *p)
 	hdr = hdr_len_of(p);
 	if (hdr) {
 		q->f->tx_context(&q->tx[q->tx_tail], p, hdr);
-		q->tx_tail = (q->tx_tail + 1) & MASK;
+		q->tx_tail = at(q, q->tx_tail + 1u);
 	}
 	while (off < p->len) {
 		uint32_t page = INTEL_PAGE - (uint32_t)((iova + off) % INTEL_PAGE);
@@ -221,7 +225,7 @@ static void tx_one(struct intel_q *q, struct stack *st, struct pkt *p)
 		q->f->tx_data(&q->tx[q->tx_tail], iova + off, n, last, p, hdr);
 		if (last)
 			q->tx_pkt[q->tx_tail] = p;
-		q->tx_tail = (q->tx_tail + 1) & MASK;
+		q->tx_tail = at(q, q->tx_tail + 1u);
 		off += n;
 	}
 	q->b.nic.held++;
@@ -268,14 +272,14 @@ static unsigned q_rx(struct nic *nic, struct stack *st, struct pkt **pkts, unsig
 			break;
 		wb[0] = ld_rlx(&d->q[0]);
 		q->rx_pkt[q->rx_next] = NULL;
-		q->rx_next = (q->rx_next + 1) & MASK;
+		q->rx_next = at(q, q->rx_next + 1u);
 		q->b.nic.held--;
 		if (rx_take(q, st, p, wb))
 			pkts[cnt++] = p;
 	}
 	if (q->b.running && refill(q, st))
 		put_tail(q, q->rdt, q->rx_tail);
-	vfio_q_refilled(&q->b, st, ((q->rx_tail + 1) & MASK) != q->rx_next);
+	vfio_q_refilled(&q->b, st, at(q, q->rx_tail + 1u) != q->rx_next);
 	return cnt;
 }
 
@@ -292,7 +296,7 @@ static bool q_arm(struct nic *nic, struct stack *st)
 	if (q->rx_next != q->rx_tail && ld_acq(&q->rx[q->rx_next].q[1]) & RXWB_DD)
 		return true;
 	i = tx_last(q);
-	return i != INTEL_RING && ld_acq(&q->tx[i].q[1]) & TXWB_DD;
+	return i != q->size && ld_acq(&q->tx[i].q[1]) & TXWB_DD;
 }
 
 static uint64_t q_next_us(struct nic *nic)
@@ -304,17 +308,17 @@ static uint64_t q_next_us(struct nic *nic)
 
 /* ---- life -------------------------------------------------------------------------------- */
 
-int intel_q_fill(struct intel_q *q, struct stack *st)
+int intel_q_fill(struct intel_q *q, struct stack *st, uint16_t size)
 {
 	memset(q->b.mem.va, 0, intel_q_mem());
 	q->rx = (struct intel_desc *)q->b.mem.va;
-	q->tx = q->rx + INTEL_RING;
+	q->tx = q->rx + size;
 	q->rx_iova = q->b.mem.iova;
-	q->tx_iova = q->b.mem.iova + INTEL_RING * sizeof(struct intel_desc);
+	q->tx_iova = q->b.mem.iova + size * sizeof(struct intel_desc);
 	q->rx_next = q->rx_tail = q->tx_next = q->tx_tail = 0;
 	q->b.armed = q->skip = false;
 	q->b.refill_us = 0;
-	q->b.nic.rx_ring = q->b.nic.tx_ring = INTEL_RING;
+	q->b.nic.rx_ring = q->b.nic.tx_ring = q->size = size;
 	if (refill(q, st) == 0)
 		return -ENOMEM;
 	q->b.running = true;
@@ -323,7 +327,9 @@ int intel_q_fill(struct intel_q *q, struct stack *st)
 
 static int q_start(struct nic *nic, struct stack *st)
 {
-	return intel_q_fill(nic->priv, st);
+	const struct intel_dev *d = nic->dev->priv;
+
+	return intel_q_fill(nic->priv, st, d->ring);
 }
 
 static void q_stop(struct nic *nic, struct stack *st)
@@ -331,7 +337,7 @@ static void q_stop(struct nic *nic, struct stack *st)
 	struct intel_q *q = nic->priv;
 
 	q->b.running = false;
-	for (unsigned i = 0; i < INTEL_RING; i++) {
+	for (unsigned i = 0; i < INTEL_RING_MAX; i++) {
 		if (q->rx_pkt[i])
 			pkt_free(st->pool, q->rx_pkt[i]);
 		if (q->tx_pkt[i])

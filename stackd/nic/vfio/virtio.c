@@ -258,7 +258,7 @@ static uint32_t nic_features(uint64_t f)
 static int queue(struct nic_dev *dev, uint16_t n, struct stack *st, struct nic **ret)
 {
 	struct virtio_dev *d = dev->priv;
-	size_t one = vq_mem_size(d->ring, d->features & VF_RING_PACKED);
+	size_t one = vq_mem_size(d->ring_max, d->features & VF_RING_PACKED);
 	struct virtio_q *q;
 	int r = vfio_q_new(dev, d->v, &virtio_q_ops, n, sizeof(*q), 2 * one, &q);
 
@@ -278,6 +278,16 @@ static int map(struct nic_dev *dev, uint16_t worker, void *mem, size_t len)
 	struct virtio_dev *d = dev->priv;
 
 	return vfio_map_pool(d->v, worker, mem, len);
+}
+
+static int ring_set(struct nic_dev *dev, uint32_t n)
+{
+	struct virtio_dev *d = dev->priv;
+
+	if (n < VIRTIO_RING_MIN || n > d->ring_max || n & (n - 1))
+		return -EINVAL;
+	d->ring = (uint16_t)n;
+	return 0;
 }
 
 static void dev_counters(struct nic_dev *dev, nic_counter_fn fn, void *arg)
@@ -300,8 +310,8 @@ static void dev_close(struct nic_dev *dev)
 
 static const struct nic_dev_ops ops = {
 	.map = map, .queue = queue, .go = go, .halt = halt, .poll = poll, .link = link_state,
-	.rss_get = virtio_rss_get, .rss_set = virtio_rss_set, .counters = dev_counters,
-	.close = dev_close,
+	.rss_get = virtio_rss_get, .rss_set = virtio_rss_set, .ring_set = ring_set,
+	.counters = dev_counters, .close = dev_close,
 };
 
 /* ---- probe --------------------------------------------------------------------------------- */
@@ -356,8 +366,9 @@ static void size_up(struct virtio_dev *d)
 		g->queues = d->pairs_max;
 	d->common->queue_select = 0;
 	size = d->common->queue_size;
-	for (d->ring = VIRTIO_RING; d->ring > size && d->ring > 1;)
-		d->ring /= 2;
+	for (d->ring_max = VQ_MAX; d->ring_max > size && d->ring_max > 1;)
+		d->ring_max /= 2;
+	d->ring = d->ring_max < VIRTIO_RING ? d->ring_max : VIRTIO_RING;
 	for (unsigned i = 0; i < 6 && d->features & VF_MAC; i++)
 		g->mac[i] = d->config->mac[i];
 	/* 5.1.4: without VIRTIO_NET_F_MAC the driver makes one up: locally administered. */

@@ -7,7 +7,8 @@
 #include "stackd/nic/vfio/virtio_regs.h"
 #include "stackd/nic/vfio/vq.h"
 
-#define VIRTIO_RING	256u		/* descriptors of a ring, unless the device has fewer */
+#define VIRTIO_RING	256u		/* descriptors of a ring at first, if there are so many */
+#define VIRTIO_RING_MIN	64u
 
 /* One worker's pair of queues. The first part is all that moving packets needs: tests make it by
  * hand, with the device's side played by the test. */
@@ -33,7 +34,8 @@ struct virtio_dev {
 	volatile uint8_t *notify;
 	uint32_t notify_mult;
 	size_t notify_len;
-	uint16_t pairs_max, ctrl_idx, ring;
+	uint16_t pairs_max, ctrl_idx;
+	uint16_t ring, ring_max;	/* descriptors from the next start on; the device's most */
 	struct virtio_q *q[NIC_QUEUES_MAX];
 	struct vq *ctrl;
 	struct vfio_area ctrl_mem;	/* ring, then CTRL_ROOM bytes of command */

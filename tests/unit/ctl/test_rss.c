@@ -21,7 +21,22 @@ static int set(struct nic_dev *dev, const struct nic_rss *rss)
 	return 0;
 }
 
-static const struct nic_dev_ops ops = { .rss_get = get, .rss_set = set };
+static uint32_t usecs, ring;
+
+static int coalesce(struct nic_dev *dev, const struct nic_coalesce *c)
+{
+	usecs = c->rx_usecs;
+	return c->tx_usecs == usecs && !c->rx_frames && !c->tx_frames && !c->adaptive_rx ? 0 : -EIO;
+}
+
+static int ring_set(struct nic_dev *dev, uint32_t n)
+{
+	ring = n;
+	return n == 7 ? -EINVAL : 0;
+}
+
+static const struct nic_dev_ops ops = { .rss_get = get, .rss_set = set, .coalesce_set = coalesce,
+					.ring_set = ring_set };
 static struct nic_dev dev = { .ops = &ops, .grant = { .name = "eth0", .queues = 2 } };
 
 Test(rss, fields_key_and_table)
@@ -57,4 +72,25 @@ Test(rss, wrong_words_change_nothing)
 		cr_expect_eq(rss_command(&dev, bad[i]), -EINVAL, "%s", bad[i]);
 	cr_expect_eq(rss_command(&dev, "eth1 udp4 sdfn"), -ENODEV);
 	cr_expect_eq(sets, 0);
+}
+
+Test(rss, moderation_and_rings)
+{
+	static const struct nic_dev_ops none = { 0 };
+	static struct nic_dev plain = { .ops = &none, .grant = { .name = "eth0" } };
+
+	cr_assert_eq(coalesce_command(&dev, "eth0 rx-usecs 50"), 0);
+	cr_assert_eq(usecs, 50);
+	cr_assert_eq(coalesce_command(&dev, "eth0 tx-usecs 50"), -EINVAL);
+	cr_assert_eq(coalesce_command(&dev, "eth0 rx-usecs"), -EINVAL);
+	cr_assert_eq(coalesce_command(&dev, "eth0 rx-usecs 5 6"), -EINVAL);
+	cr_assert_eq(coalesce_command(&dev, "eth1 rx-usecs 5"), -ENODEV);
+	cr_assert_eq(coalesce_command(&plain, "eth0 rx-usecs 5"), -EOPNOTSUPP);
+	cr_assert_eq(ring_command(&dev, "eth0 512"), 0);
+	cr_assert_eq(ring, 512);
+	cr_assert_eq(ring_command(&dev, "eth0 7"), -EINVAL);
+	cr_assert_eq(ring_command(&dev, "eth0 512 x"), -EINVAL);
+	cr_assert_eq(ring_command(&dev, "eth0"), -EINVAL);
+	cr_assert_eq(ring_command(&dev, "eth9 512"), -ENODEV);
+	cr_assert_eq(ring_command(&plain, "eth0 512"), -EOPNOTSUPP);
 }

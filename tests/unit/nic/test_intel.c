@@ -63,7 +63,7 @@ static void set_up(void)
 	fx.q->tdt = TDT;
 	fx.q->b.nic = (struct nic){ .ops = &intel_q_ops, .priv = fx.q, .dev = &fx.dev };
 	fx.q->b.mem.va = aligned_alloc(4096, intel_q_mem());
-	cr_assert_eq(intel_q_fill(fx.q, fx.st), 0);
+	cr_assert_eq(intel_q_fill(fx.q, fx.st, INTEL_RING), 0);
 }
 
 static void stop(void)
@@ -102,6 +102,15 @@ static unsigned rx(struct pkt **p, unsigned max)
 	return fx.q->b.nic.ops->rx(&fx.q->b.nic, fx.st, p, max);
 }
 
+static struct pkt *frame(uint32_t len, bool big)
+{
+	struct pkt *p = pkt_alloc(fx.st->pool, big);
+
+	memset(p->data, 7, len);
+	p->len = len;
+	return p;
+}
+
 Test(intel, receive)
 {
 	struct pkt *p[8];
@@ -114,6 +123,45 @@ Test(intel, receive)
 		cr_assert(p[0]->csum_state == PKT_CSUM_UNNECESSARY && p[0]->hash == 0xabcd0000);
 		stack_pkt_free(fx.st, p[0]);
 		cr_assert_eq(reg_rd32(fx.q->regs, RDT), fx.q->rx_tail);
+	}
+	tear_down();
+}
+
+/* Another number of descriptors, as after a reset: more turns, and all of the ring is used. */
+Test(intel, ring_sizes)
+{
+	static const uint16_t sizes[] = { INTEL_RING_MIN, 512, 128 };
+	struct pkt *p[INTEL_RING_MAX], *out;
+
+	set_up();
+	for (unsigned n = 0; n < 3; n++) {
+		uint16_t size = sizes[n];
+
+		stop();
+		cr_assert_eq(intel_q_fill(fx.q, fx.st, size), 0);
+		cr_assert(fx.q->b.nic.rx_ring == size && fx.q->b.nic.held == size - 1u);
+		for (unsigned turn = 0; turn < 5; turn++) {
+			for (unsigned i = 0; i < size - 1u; i++) {
+				struct intel_desc *d = &fx.q->rx[(fx.q->rx_next + i) % size];
+
+				memset(at(d->q[0]), (int)i, 64);
+				d->q[0] = 0;
+				st_rel(&d->q[1], 64ull << 32 | RXWB_DD | RXWB_EOP);
+			}
+			cr_assert_eq(rx(p, INTEL_RING_MAX), size - 1u);
+			for (unsigned i = 0; i < size - 1u; i++) {
+				cr_assert_eq(p[i]->data[63], (uint8_t)i);
+				stack_pkt_free(fx.st, p[i]);
+			}
+			cr_assert_eq(rx(p, 1), 0);
+		}
+		for (unsigned i = 0; i < 3u * size; i++) {
+			out = frame(60, false);
+			fx.q->b.nic.ops->tx(&fx.q->b.nic, fx.st, &out, 1);
+			cr_assert_lt(fx.q->tx_tail, size);
+			fx.q->tx[(fx.q->tx_tail + size - 1u) % size].q[1] |= TXWB_DD;
+		}
+		cr_assert_eq(fx.st->cnt->drop[DROP_DEV_TX_FULL], 0);
 	}
 	tear_down();
 }
@@ -152,15 +200,6 @@ Test(intel, bad_frames)
 	cr_assert_eq(fx.q->b.rx_bad, 5);
 	stack_pkt_free(fx.st, p[0]);
 	tear_down();
-}
-
-static struct pkt *frame(uint32_t len, bool big)
-{
-	struct pkt *p = pkt_alloc(fx.st->pool, big);
-
-	memset(p->data, 7, len);
-	p->len = len;
-	return p;
 }
 
 Test(intel, transmit)
@@ -244,7 +283,7 @@ Test(intel, silent_stop_and_full_ring)
 	rx(&p, 1);
 	cr_assert_eq(fx.dev.fault, NIC_FAULT_TX_TIMEOUT);
 	stop();
-	cr_assert_eq(intel_q_fill(fx.q, fx.st), 0);
+	cr_assert_eq(intel_q_fill(fx.q, fx.st, INTEL_RING), 0);
 	deliver(0, 4, 80, RXWB_DD | RXWB_EOP);
 	cr_assert_eq(rx(&p, 1), 1, "it works again");
 	stack_pkt_free(fx.st, p);

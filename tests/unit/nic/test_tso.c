@@ -64,7 +64,7 @@ static void start(enum kind kind)
 		fx.iq->regs = calloc(1, 0x20000);
 		fx.iq->tdt = fx.iq->f->tx_regs + 0x18;
 		fx.iq->rdt = fx.iq->f->rx_regs + 0x18;
-		cr_assert_eq(intel_q_fill(fx.iq, fx.st), 0);
+		cr_assert_eq(intel_q_fill(fx.iq, fx.st, INTEL_RING), 0);
 		return;
 	}
 	fx.vq = calloc(1, sizeof(*fx.vq));
