@@ -217,7 +217,7 @@ $(DPDK_BENCH): ENGINE_LIBS += -lrte_hash -lrte_eal
 MICRO_BINS := $(patsubst bench/micro/%.c,$(B)/bench/micro-%,$(wildcard bench/micro/*.c))
 MICRO_BINS := $(filter-out $(if $(wildcard /usr/include/dpdk/rte_hash.h),,$(DPDK_BENCH)),$(MICRO_BINS))
 
-.PHONY: bench-bins
+.PHONY: bench-bins bench-devices
 bench-bins: all $(MICRO_BINS)
 
 bench: deps-bench
@@ -228,6 +228,11 @@ bench: deps-bench
 	@python3 bench/restart.py -o build/restart.json
 	@/usr/bin/python3 bench/plot.py build/bench.json build/bench.svg
 	@echo "build/bench.json, build/bench.svg, build/micro.json, build/tables.json, build/restart.json"
+
+# Devices alone, beside DPDK's testpmd and the kernel: minutes.
+bench-devices: deps-bench
+	$(SUB) -s bench-bins
+	@python3 bench/devices.py -o build/devices.json
 
 run: deps-run
 	$(SUB) -s all

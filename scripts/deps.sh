@@ -16,7 +16,7 @@ case "${1:-}" in
 build) want="$build" ;;
 run) want="$build $run" ;;
 test) want="$build $run $tests" ;;
-bench) want="$build $run $tests python3-matplotlib linux-perf libdpdk-dev pkg-config" ;;
+bench) want="$build $run $tests python3-matplotlib linux-perf libdpdk-dev dpdk-dev pkg-config" ;;
 *) echo "usage: deps.sh build|run|test|bench" >&2; exit 2 ;;
 esac
 
