@@ -150,6 +150,8 @@ def compare(case, sides, rounds, pin, until):
 
 def count_calls(todo, sides, pin, result):
     """System calls per operation, a round of each side."""
+    if not todo:
+        return
     why = syscalls.missing()
     if why:
         print(f"\nsystem calls are not counted: {why}")
@@ -238,7 +240,7 @@ def run(args):
               ("server and daemon on one, load on another" if pin else "not pinned"))
         print("placement probe, ns:", result["placement_ns"])
         todo = [c for c in CASES if not args.names or any(n in c.name for n in args.names)]
-        if not args.syscalls:
+        if todo and not args.syscalls:
             measure(args, todo, sides, pin, result)
             result["floor_ns"] = probe("tap")
             print("a TCP round trip through a TAP without stack and program, both ends spinning, ns:",
