@@ -126,7 +126,7 @@ static int sock_accept(int fd, uint32_t slot, struct sockaddr *sa, socklen_t *le
 		if (r != -EAGAIN || pl_nonblock(slot, 0))
 			return r;
 		kern = ld_rlx(&p->flags) & SD_P_HYBRID ? fd : -1;
-		r = pl_wait(slot, SD_EV_IN, pl_deadline_left(&d), kern);
+		r = pl_wait(slot, SD_EV_IN | PL_WAIT_KEEP, pl_deadline_left(&d), kern);
 		if (r)
 			return r;
 		if (pl_state_of(slot) != SD_ST_LISTEN)
@@ -142,6 +142,7 @@ PL_EXPORT int accept4(int fd, struct sockaddr *sa, socklen_t *len, int flags)
 	if (!slot)
 		return real.accept4(fd, sa, len, flags);
 	r = sock_accept(fd, slot, sa, len, flags);
+	pl_wait_end();
 	return r < 0 ? (int)pl_fail(r) : r;
 }
 
@@ -153,5 +154,6 @@ PL_EXPORT int accept(int fd, struct sockaddr *sa, socklen_t *len)
 	if (!slot)
 		return real.accept(fd, sa, len);
 	r = sock_accept(fd, slot, sa, len, 0);
+	pl_wait_end();
 	return r < 0 ? (int)pl_fail(r) : r;
 }

@@ -126,6 +126,7 @@ static ssize_t send_deferred(uint32_t slot, const struct sd_dgram *d, struct pl_
 	PL_DEFER_BEGIN();
 	n = send_stackd(slot, d, it, flags);
 	pl_defer_end();
+	pl_wait_end();
 	return n;
 }
 
@@ -289,7 +290,7 @@ static ssize_t recv_stackd(int fd, uint32_t slot, struct msghdr *m, int flags)
 		if (ld_rlx(&p->flags) & SD_P_SHUT_RD)
 			return 0;
 		kern = ld_rlx(&p->flags) & SD_P_HYBRID ? fd : -1;
-		r = pl_wait(slot, SD_EV_IN, pl_deadline_left(&d), kern);
+		r = pl_wait(slot, SD_EV_IN | PL_WAIT_KEEP, pl_deadline_left(&d), kern);
 		if (r)
 			return r;
 	}
@@ -304,5 +305,6 @@ ssize_t pl_dgram_recv(int fd, uint32_t slot, struct msghdr *m, int flags)
 	PL_DEFER_BEGIN();
 	r = recv_stackd(fd, slot, m, flags);
 	pl_defer_end();
+	pl_wait_end();
 	return r;
 }

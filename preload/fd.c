@@ -185,6 +185,13 @@ void pl_slot_drop(uint32_t slot)
 		pl_cmd_quiet(worker, &cmd);	/* nobody waits for a slot that was never used */
 }
 
+/* An fd is closed, or replaced. */
+static void slot_leave(uint32_t slot)
+{
+	if (ld_rlx(&pl_p(slot)->refs) != 1 || !pl_wait_leave_ref(slot))
+		pl_slot_drop(slot);
+}
+
 int pl_fd_close(int fd, sd_ofd ofd)
 {
 	int r;
@@ -197,7 +204,7 @@ int pl_fd_close(int fd, sd_ofd ofd)
 	pl_epoll_fd_closed(fd, ofd);
 	r = (int)pl_sys(SYS_close, fd);		/* no cancellation point any more */
 	if (SD_OFD_KIND(ofd) == SD_OFD_SOCK)
-		pl_slot_drop(SD_OFD_IDX(ofd));
+		slot_leave(SD_OFD_IDX(ofd));
 	return r < 0 ? -errno : 0;
 }
 
@@ -352,7 +359,7 @@ static int dup_onto(int fd, int to, int flags)
 	else if (src)
 		dup_enter(to, src);
 	if (SD_OFD_KIND(gone) == SD_OFD_SOCK)
-		pl_slot_drop(SD_OFD_IDX(gone));
+		slot_leave(SD_OFD_IDX(gone));
 	return r;
 }
 

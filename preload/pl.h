@@ -140,6 +140,18 @@ struct pl_mbox *pl_thread_mbox(void);
 int pl_wait(uint32_t slot, uint32_t ev, int timeout_ms, int kern_fd);
 /* In @ev: the call has moved some bytes already, so any handler ends it, also with SA_RESTART. */
 #define PL_WAIT_PART	0x80000000u
+/* The caller will say pl_wait_end() when it has done with the socket: another thread that closes it
+ * while this one waits leaves the reference to it. */
+#define PL_WAIT_KEEP	0x40000000u
+bool pl_wait_owes(void);
+void pl_wait_drop_ref(void);
+static inline void pl_wait_end(void)
+{
+	if (__builtin_expect(pl_wait_owes(), 0))
+		pl_wait_drop_ref();
+}
+/* The last fd of @slot is closed. Return: true when a thread waits that will drop the reference. */
+bool pl_wait_leave_ref(uint32_t slot);
 
 /* For cancellation and for siglongjmp() out of a signal handler: @fn(@arg) runs when the frame that
  * holds @name is left by either. libc runs these for both; pthread_cleanup_push() serves only the

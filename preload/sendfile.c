@@ -109,6 +109,7 @@ static ssize_t to_socket(uint32_t slot, const struct source *s, size_t want, int
 	PL_DEFER_BEGIN();
 	n = fill_socket(slot, s, want, flags, once);
 	pl_defer_end();
+	pl_wait_end();
 	return n;
 }
 

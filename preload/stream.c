@@ -207,7 +207,7 @@ void pl_tx_end(uint32_t slot, struct pl_guard *g, uint64_t pos, size_t len, int 
 static int tx_starved(uint32_t slot, struct pl_deadline *d, bool part)
 {
 	int left = pl_deadline_left(d), nap = left < 0 || left > TX_NAP_MS ? TX_NAP_MS : left;
-	int r = pl_wait(slot, SD_EV_ERR | (part ? PL_WAIT_PART : 0), nap, -1);
+	int r = pl_wait(slot, SD_EV_ERR | PL_WAIT_KEEP | (part ? PL_WAIT_PART : 0), nap, -1);
 
 	return r == -EAGAIN && left != nap ? 0 : r;
 }
@@ -216,7 +216,8 @@ int pl_tx_wait(uint32_t slot, struct pl_deadline *d, bool part)
 {
 	if (pl_scarce(SD_SCARCE_CHUNKS))
 		return tx_starved(slot, d, part);
-	return pl_wait(slot, SD_EV_OUT | (part ? PL_WAIT_PART : 0), pl_deadline_left(d), -1);
+	return pl_wait(slot, SD_EV_OUT | PL_WAIT_KEEP | (part ? PL_WAIT_PART : 0),
+		       pl_deadline_left(d), -1);
 }
 
 /* As much as fits now. Return: bytes, 0 = no space, -errno. */
@@ -283,6 +284,7 @@ ssize_t pl_stream_send(uint32_t slot, struct pl_iter *it, int flags)
 	PL_DEFER_BEGIN();
 	n = stream_send(slot, it, flags);
 	pl_defer_end();
+	pl_wait_end();
 	return pl_pipe_signal(n, flags);
 }
 
@@ -388,7 +390,7 @@ static int rx_wait(uint32_t slot, struct pl_deadline *d, bool part, bool peeking
 	const struct timespec ms = { .tv_nsec = 1000000 };
 
 	if (!peeking)
-		return pl_wait(slot, SD_EV_IN | (part ? PL_WAIT_PART : 0),
+		return pl_wait(slot, SD_EV_IN | PL_WAIT_KEEP | (part ? PL_WAIT_PART : 0),
 			       pl_deadline_left(d), -1);
 	if (pl_deadline_left(d) == 0)
 		return -EAGAIN;
@@ -451,5 +453,6 @@ ssize_t pl_stream_recv(uint32_t slot, struct pl_iter *it, int flags)
 	PL_DEFER_BEGIN();
 	n = stream_recv(slot, it, flags);
 	pl_defer_end();
+	pl_wait_end();
 	return n;
 }

@@ -21,6 +21,7 @@
 #include <sys/single_threaded.h>
 #include <sys/syscall.h>
 
+#include "preload/pl_int.h"
 #include "preload/wait_int.h"
 
 #define KERNEL_SIGSET	8		/* bytes of the kernel's sigset_t */
@@ -63,6 +64,71 @@ const struct timespec *pl_left(uint64_t deadline, struct timespec *ret_ts)
 	return ret_ts;
 }
 
+/* ---- close() by another thread ----
+ * As on Linux, the socket lives until the blocked call has returned: who closes its last fd leaves
+ * the reference to a thread that says here what it waits for. */
+
+#define WAITERS	1024
+#define OWED	(1u << 31)		/* the reference is this thread's to drop */
+
+static struct {
+	uint32_t slot;			/* writers: the thread; a closer adds OWED by cas_sc() */
+	uint32_t taken;
+} __attribute__((aligned(64))) waiters[WAITERS];
+static uint32_t waiters_end;		/* places at and beyond were never taken */
+static PL_TLS uint32_t place, owed;
+
+static bool place_get(void)
+{
+	for (uint32_t i = 0; !place && i < WAITERS; i++) {
+		uint32_t no = 0, end = ld_rlx(&waiters_end);
+
+		if (ld_rlx(&waiters[i].taken) || !cas_sc(&waiters[i].taken, &no, 1))
+			continue;
+		while (end <= i && !cas_sc(&waiters_end, &end, i + 1))
+			;
+		place = i + 1;
+	}
+	return place;
+}
+
+static uint32_t place_swap(uint32_t slot)
+{
+	return place_get() ? xchg_sc(&waiters[place - 1].slot, slot) : 0;
+}
+
+static void place_put(void)
+{
+	if (place)
+		st_rel(&waiters[place - 1].taken, 0);
+	place = 0;
+}
+
+bool pl_wait_leave_ref(uint32_t slot)
+{
+	for (uint32_t i = 0; i < ld_rlx(&waiters_end); i++) {
+		uint32_t want = slot;
+
+		if (i + 1 != place && ld_rlx(&waiters[i].slot) == slot &&
+		    cas_sc(&waiters[i].slot, &want, slot | OWED))
+			return true;
+	}
+	return false;
+}
+
+void pl_wait_drop_ref(void)
+{
+	uint32_t slot = owed;
+
+	owed = 0;
+	pl_slot_drop(slot);
+}
+
+bool pl_wait_owes(void)
+{
+	return owed;
+}
+
 /* ---- the thread's mailbox ---- */
 
 static PL_TLS struct {
@@ -77,6 +143,7 @@ static void thread_exit(void *arg)
 {
 	struct pl_mbox mb = self.mb;
 
+	place_put();
 	self.mb.mbox = 0;
 	if (mb.mbox)
 		pl_mbox_put(&mb);
@@ -103,6 +170,8 @@ struct pl_mbox *pl_thread_mbox(void)
 
 void pl_wait_fork_child(void)
 {
+	memset(waiters, 0, sizeof(waiters[0]) * waiters_end);	/* the parent's threads */
+	waiters_end = place = owed = 0;
 	self.mb.mbox = 0;
 }
 
@@ -287,8 +356,22 @@ struct wait_ctx {
 	bool left;			/* the waiter was put */
 	bool in_subs;			/* sub_lock may be held */
 	bool part;			/* PL_WAIT_PART */
+	bool keeps;			/* PL_WAIT_KEEP */
+	uint32_t outer;			/* what the thread waited for already: in a handler */
 	uint64_t deadline;
 };
+
+/* Normally or by a jump. */
+static void stop_waiting(struct wait_ctx *c)
+{
+	uint32_t was = place_swap(c->outer);
+
+	if (!(was & OWED))
+		return;
+	owed = was & ~OWED;
+	if (!c->keeps)
+		pl_wait_drop_ref();
+}
 
 #define WAIT_BIT (SD_MBOX_REPLY_BIT + 1)
 
@@ -456,9 +539,19 @@ static void wait_leave(void *arg)
 		shm_mbox_clear(c->w.m, WAIT_BIT);
 	}
 	pl_sigs_restore(&c->sg);
-	if (!c->left)
+	if (!c->left) {
 		pl_waiter_put(&c->w);
+		stop_waiting(c);
+	}
 	c->left = true;
+}
+
+static void wait_jumped(void *arg)
+{
+	struct wait_ctx *c = arg;
+
+	c->keeps = false;
+	wait_leave(c);
 }
 
 static int wait_subscribe(struct wait_ctx *c)
@@ -481,8 +574,9 @@ static int wait_subscribe(struct wait_ctx *c)
 
 int pl_wait(uint32_t slot, uint32_t ev, int timeout_ms, int kern_fd)
 {
-	struct wait_ctx c = { .slot = slot, .want = (ev & ~PL_WAIT_PART) | PL_EV_ALWAYS,
-			      .kern_fd = kern_fd, .part = ev & PL_WAIT_PART };
+	struct wait_ctx c = { .slot = slot, .kern_fd = kern_fd, .part = ev & PL_WAIT_PART,
+			      .want = (ev & ~(PL_WAIT_PART | PL_WAIT_KEEP)) | PL_EV_ALWAYS,
+			      .keeps = ev & PL_WAIT_KEEP };
 	struct pl_cleanup cu;
 	int r, saved = errno;
 	struct pl_defer_at at;
@@ -491,7 +585,8 @@ int pl_wait(uint32_t slot, uint32_t ev, int timeout_ms, int kern_fd)
 		return 0;
 	at = pl_defer_pause(&c.sg);
 	c.deadline = pl_deadline_ms(timeout_ms);
-	_pthread_cleanup_push(&cu, wait_leave, &c);
+	_pthread_cleanup_push(&cu, wait_jumped, &c);
+	c.outer = place_swap(slot);
 	r = pl_waiter_get(&c.w);
 	if (r || wait_subscribe(&c))
 		r = wait_poor(&c);

@@ -178,6 +178,52 @@ static void others(void)
 	}
 }
 
+/* Another thread closes the fd under a call, which goes on with the socket until it is served. */
+static void *close_main(void *arg)
+{
+	struct poke *p = arg;
+	struct sock *s = p->s;
+	uint16_t port = port_of(s->fd);
+
+	wait_asleep(p->tid, &p->done);
+	close(s->fd);
+	wait_asleep(p->tid, &p->done);
+	if (s->kind == LISTENER)
+		s->peer = dial(SOCK_STREAM, own_addr, port);
+	else
+		send(s->peer, "data", 4, MSG_NOSIGNAL);
+	return NULL;
+}
+
+static void closed_under(const struct call *c)
+{
+	struct sock s;
+	struct poke p = { .target = pthread_self(), .tid = (int)syscall(SYS_gettid), .s = &s };
+	char ch;
+	long r, end;
+	int err;
+
+	sock_open(&s, c->kind);
+	pthread_create(&p.thread, NULL, close_main, &p);
+	r = c->fn(&s);
+	err = errno;
+	poke_end(&p);
+	printf("%s, closed under it: %ld %s, fd %d", c->name, r, err_name(r, err),
+	       fcntl(s.fd, F_GETFD));
+	end = c->kind == STREAM ? recv(s.peer, &ch, 1, 0) : 0;
+	printf(", the peer then: %ld %s\n", end, err_name(end, errno));
+	close(s.peer);
+	close(s.ep);
+}
+
+static void closes(void)
+{
+	for (unsigned i = 0; i < CALLS; i++)
+		if (calls[i].fn == call_recv || calls[i].fn == call_readv ||
+		    calls[i].fn == call_accept || calls[i].fn == call_recvfrom)
+			closed_under(&calls[i]);
+}
+
 /* ---- masks ---- */
 
 static long masked_call(int which, struct sock *s, int timeout_ms, const sigset_t *mask)
@@ -452,6 +498,7 @@ int main(int argc, char **argv)
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	interrupts();
 	others();
+	closes();
 	all_masks();
 	pipes();
 	handlers();
