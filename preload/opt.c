@@ -63,7 +63,14 @@ static int get_info(int fd, uint32_t slot, const struct opt *o, void *val, sockl
 static int get_maxseg(int fd, uint32_t slot, const struct opt *o, void *val, socklen_t *len);
 static int get_real(int fd, uint32_t slot, const struct opt *o, void *val, socklen_t *len);
 static int get_empty(int fd, uint32_t slot, const struct opt *o, void *val, socklen_t *len);
+static int set_port_range(int fd, uint32_t slot, const struct opt *o, const void *val,
+			  socklen_t len);
+static int get_port_range(int fd, uint32_t slot, const struct opt *o, void *val, socklen_t *len);
 static int set_ulp(int fd, uint32_t slot, const struct opt *o, const void *val, socklen_t len);
+
+#ifndef IP_LOCAL_PORT_RANGE
+#define IP_LOCAL_PORT_RANGE 51		/* Linux 6.3 */
+#endif
 
 #define OFF(f) offsetof(struct sd_opts, f)
 #define INT_RANGE INT32_MIN, INT32_MAX
@@ -146,6 +153,8 @@ static const struct opt table[] = {
 	KERN_EMPTY(IPPROTO_IP, IP_OPTIONS),
 	M(IPPROTO_IP, IP_TTL, ST_U8, ttl, -1, 255),
 	M(IPPROTO_IP, IP_MTU_DISCOVER, ST_U8, pmtudisc, 0, 5),
+	{ IPPROTO_IP, IP_LOCAL_PORT_RANGE, SPECIAL, ST_NONE, OFF(hints), 0, true, INT_RANGE,
+	  set_port_range, get_port_range },
 	BITM(IPPROTO_IP, IP_PKTINFO, dgram_flags, SD_DGF_PKTINFO),
 	BITM(IPPROTO_IP, IP_FREEBIND, hints[0], 2),
 	BITM(IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, hints[0], PL_HINT_NO_PORT),
@@ -486,6 +495,25 @@ static int get_bufsize(int fd, uint32_t slot, const struct opt *o, void *val, so
 	if (!v)
 		v = ld_rlx(snd ? &pl.info->def_sndbuf : &pl.info->def_rcvbuf);
 	return give_int(o, val, len, (int)v);
+}
+
+static int set_port_range(int fd, uint32_t slot, const struct opt *o, const void *val,
+			  socklen_t len)
+{
+	uint32_t v;
+
+	if (len < sizeof(v))
+		return -EINVAL;
+	memcpy(&v, val, sizeof(v));
+	if (v & 0xffff && v >> 16 && (v & 0xffff) > v >> 16)
+		return -EINVAL;
+	st_rlx(&pl_p(slot)->port_range, v);
+	return 0;
+}
+
+static int get_port_range(int fd, uint32_t slot, const struct opt *o, void *val, socklen_t *len)
+{
+	return give_int(o, val, len, (int)ld_rlx(&pl_p(slot)->port_range));
 }
 
 static int set_timeo(int fd, uint32_t slot, const struct opt *o, const void *val, socklen_t len)

@@ -249,7 +249,9 @@ struct sd_slot_p {
 	uint32_t err_ack;		/* slot_e.err_seq consumed by SO_ERROR or a failed call */
 	uint32_t rcvtimeo_ms, sndtimeo_ms;	/* 0 = none */
 	uint32_t owner;			/* F_SETOWN pid, 0 = none */
-	uint64_t rsv0[2];
+	uint32_t port_range;		/* IP_LOCAL_PORT_RANGE: low | high << 16; 0 = as all */
+	uint32_t rsv0;
+	uint64_t rsv1;
 
 	/* line 1; writers: programs. Locks: see shm/lock.h */
 	uint64_t tx_lock, rx_lock;

@@ -146,7 +146,8 @@ static int conn_port(struct stack *st, const struct sock_cmd *c, struct sock_bou
 	struct sock_tuple want = *t;
 
 	if (!want.lport) {
-		want.lport = port_for_connect(st, t, (uint16_t)(c->home % st->workers));
+		want.lport = port_for_connect(st, c->id, t,
+					      (uint16_t)(c->home % st->workers));
 		b->autobound = 1;
 	}
 	if (!want.lport || etab_find(st, &st->sock->conn, &want))

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* sock/ports.c - which local port a socket gets when the program does not say
  * Spec:    H3; RFC 6056 section 3.3.4 (double-hash selection); ip(7) ip_local_port_range,
- *          ip_local_reserved_ports
+ *          ip_local_reserved_ports, IP_LOCAL_PORT_RANGE
  *
  * connect(): the search starts at an offset that is a keyed hash of source, destination and
  * destination port plus a counter that successful searches push on, so ports towards one peer
@@ -29,13 +29,23 @@
 
 struct range { uint32_t lo, len; };
 
-/* Ports searched, an even number so that parity survives the wrap. */
-static struct range range_of(const struct sysctl *s)
+/* Ports searched: of all, an even number, as Linux; of the socket's own range each end counts that
+ * is inside the common one. */
+static struct range range_of(struct stack *st, struct sock_id id)
 {
-	uint32_t lo = ld_rlx(&s->ip_local_port_range[0]), hi = ld_rlx(&s->ip_local_port_range[1]);
-	uint32_t n = lo <= hi ? hi - lo + 1 : 1;
+	uint32_t lo = ld_rlx(&st->sys->ip_local_port_range[0]), own_lo, own_hi, n;
+	uint32_t hi = ld_rlx(&st->sys->ip_local_port_range[1]);
+	const struct sd_slot_p *sp = sock_slot_p(st, id);
+	uint32_t own = sp ? ld_rlx(&sp->port_range) : 0;
 
-	return (struct range){ lo, n > 1 ? n & ~1u : 1 };
+	own_lo = own & 0xffff;
+	own_hi = own >> 16;
+	if (own_lo >= lo && own_lo <= hi)
+		lo = own_lo;
+	if (own_hi >= lo && own_hi <= hi)
+		hi = own_hi;
+	n = lo <= hi ? hi - lo + 1 : 1;
+	return (struct range){ lo, n > 1 && !own ? n & ~1u : n };
 }
 
 /* ---- net.ipv4.ip_local_reserved_ports ---- */
@@ -88,7 +98,7 @@ uint16_t port_worker(struct stack *st, uint8_t proto, const struct sock_tuple *t
 
 uint16_t port_for_bind(struct stack *st, struct sock_bound *n)
 {
-	struct range r = range_of(st->sys);
+	struct range r = range_of(st, n->id);
 	uint32_t off = rng_below(st->rng_state, r.len) | (r.len > 1);
 
 	reserved_refresh(st);
@@ -180,16 +190,19 @@ static uint16_t search_rounds(struct stack *st, struct search *s, const struct r
 			s->wanted = -1;
 		}
 		s->tries = TRIES * st->workers;
-		if (off + (round & 1) < r->len)
-			port = round_for(st, s, r, off + (round & 1), ret_steps);
+		if (!(round & 1))
+			port = round_for(st, s, r, off, ret_steps);
+		else if (r->len > 1)
+			port = round_for(st, s, r, off + 1 < r->len ? off + 1 : 1, ret_steps);
 	}
 	return port;
 }
 
-uint16_t port_for_connect(struct stack *st, const struct sock_tuple *want, uint16_t wanted)
+uint16_t port_for_connect(struct stack *st, struct sock_id id, const struct sock_tuple *want,
+			  uint16_t wanted)
 {
 	struct search s = { .t = *want };
-	struct range r = range_of(st->sys);
+	struct range r = range_of(st, id);
 	uint64_t h;
 	uint32_t off, steps = 0;
 	uint16_t *turn, port;

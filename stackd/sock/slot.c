@@ -36,6 +36,7 @@ static void inherit(struct sd_slot_p *sp, const struct sd_slot_p *lp, uint32_t g
 	sp->opts = lp->opts;
 	sp->rcvtimeo_ms = ld_rlx(&lp->rcvtimeo_ms);
 	sp->sndtimeo_ms = ld_rlx(&lp->sndtimeo_ms);
+	sp->port_range = ld_rlx(&lp->port_range);
 	sp->flags = ld_rlx(&lp->flags) & SD_P_V6ONLY;
 }
 

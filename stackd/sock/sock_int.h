@@ -115,8 +115,10 @@ void dports_fini(struct sock_state *s);
 /* ---- ports.c ---- */
 /* A free port for @n (bind to port 0). Return: 0 = none. */
 uint16_t port_for_bind(struct stack *st, struct sock_bound *n);
-/* A port that makes @t unique and whose replies reach @wanted if that can be. Return: 0 = none. */
-uint16_t port_for_connect(struct stack *st, const struct sock_tuple *t, uint16_t wanted);
+/* A port for socket @id that makes @t unique and whose replies reach @wanted if that can be.
+ * Return: 0 = none. */
+uint16_t port_for_connect(struct stack *st, struct sock_id id, const struct sock_tuple *t,
+			  uint16_t wanted);
 uint16_t port_worker(struct stack *st, uint8_t proto, const struct sock_tuple *t);
 
 /* ---- ltable.c: this worker's replica of the listeners ---- */

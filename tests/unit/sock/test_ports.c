@@ -61,3 +61,47 @@ Test(ports, down_to_the_last_one)
 	cr_assert_eq(connect_one(80, &b), -EADDRNOTAVAIL);
 	sx_fini();
 }
+
+static int with_range(uint32_t lo, uint32_t hi, bool binds)
+{
+	struct sock_id id = sx_slot(AF_INET, SOCK_STREAM, 0);
+	struct sock_cmd c = sx_cmd(id, binds ? SD_OP_BIND : SD_OP_CONNECT,
+				   sx_v4(binds ? SX_A : SX_PEER), binds ? 0 : 80);
+	struct ip_route_res r;
+	uint16_t worker;
+	uint32_t b;
+	int err;
+
+	sx_p(id)->port_range = lo | hi << 16;
+	if (!binds)
+		return sock_connect(&sx.h->st[0], &c, 0, &last, &b, &worker, &r);
+	err = sock_bind(&sx.h->st[0], &c, &b);
+	last.lport = sx_e(id)->lport;
+	return err;
+}
+
+/* IP_LOCAL_PORT_RANGE: each of its ports, an odd number of them as well, and no other; an end
+ * outside of everybody's range does not count. */
+Test(ports, range_of_one_socket)
+{
+	unsigned seen = 0;
+
+	sx_init(1);
+	for (int i = 0; i < 3; i++) {
+		cr_assert_eq(with_range(40000, 40002, false), 0);
+		seen |= 1u << (last.lport - 40000);
+	}
+	cr_assert_eq(seen, 7u);
+	cr_assert_eq(with_range(40000, 40002, false), -EADDRNOTAVAIL);
+	for (int i = 0; i < 3; i++) {
+		cr_assert_eq(with_range(41000, 41002, true), 0);
+		seen |= 8u << (last.lport - 41000);
+	}
+	cr_assert_eq(seen, 63u);
+	cr_assert_eq(with_range(41000, 41002, true), -EADDRINUSE);
+	cr_assert_eq(with_range(100, 32770, false), 0);
+	cr_assert(last.lport >= 32768 && last.lport <= 32770);
+	cr_assert_eq(with_range(60998, 0, false), 0);
+	cr_assert(last.lport == 60998 || last.lport == 60999);
+	sx_fini();
+}
