@@ -46,7 +46,7 @@ struct counters {
 /* Kinds of engine objects behind a slot (slot_e.obj = kind << 28 | index), also wheel kinds. */
 enum obj_kind {
 	OBJ_NONE = 0, OBJ_BOUND, OBJ_LISTENER, OBJ_TCB, OBJ_UDP, OBJ_TW, OBJ_NEIGH, OBJ_MISC,
-	OBJ_REASM,
+	OBJ_REASM, OBJ_PACE,
 };
 #define OBJ(kind, idx)	((uint32_t)(kind) << 28 | (idx))
 #define OBJ_KIND(o)	((o) >> 28)

@@ -17,7 +17,7 @@
 
 #define LEVELS		4
 #define SLOTS		256
-#define TICK_US		1000
+#define TICK_US		WHEEL_TICK_US
 #define TICKS_MAX	0xfffffffeu
 
 struct wheel {

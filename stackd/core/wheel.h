@@ -3,7 +3,7 @@
  * A timer is an index into an array of nodes that its owner embeds in its objects: nothing here is
  * a pointer, so objects in the arena can hold nodes; the wheel itself is private and rebuilt after
  * a crash.
- * Tick 1 ms, 4 levels of 256 slots (49 days); a timer fires in the tick after its expiry at the
+ * Tick 125 us, 4 levels of 256 slots (six days); a timer fires in the tick after its expiry at the
  * latest and never early. Add, cancel O(1); advance O(slots used + fired), empty stretches skipped
  * by bitmap.
  */
@@ -16,10 +16,13 @@
 /* Embedded in the object. Zeroed = not armed. Links are timer ids (kind << 28 | object index). */
 struct wheel_node {
 	uint32_t next, prev;		/* timer ids; 0 = end */
-	uint32_t expires_tick;		/* ms, mod 2^32 */
+	uint32_t expires_tick;		/* mod 2^32 */
 	uint16_t slot;			/* wheel slot + 1; 0 = not armed */
 	uint16_t rsv;
 };
+
+#define WHEEL_TICK_US	125u
+#define WHEEL_MAX_US	(0xfffffffeull * WHEEL_TICK_US)	/* a later timer fires after so long */
 
 struct wheel;				/* opaque; about 16 KiB */
 

@@ -9,7 +9,7 @@
 #include "stackd/tcp/tcp_int.h"
 
 static const struct tcp_cc *const table[] = {
-	&tcp_cc_reno, &tcp_cc_cubic, &tcp_cc_dctcp,
+	&tcp_cc_reno, &tcp_cc_cubic, &tcp_cc_bbr, &tcp_cc_dctcp,
 };
 #define CCS (sizeof(table) / sizeof(table[0]))
 
@@ -34,7 +34,7 @@ bool tcp_cc_known(const char *name)
 
 const char *tcp_cc_list(void)
 {
-	return "reno cubic dctcp";
+	return "reno cubic bbr dctcp";
 }
 
 uint8_t tcp_cc_default(struct stack *st)

@@ -13,6 +13,7 @@
 struct stack;
 struct tcb;
 struct tcp_rate;
+struct tcp_txr;
 
 enum tcp_cc_event {
 	CC_TX_START,			/* first transmission when nothing was in flight */
@@ -36,7 +37,7 @@ struct tcp_cc {
 	void (*init)(struct stack *st, struct tcb *tcb);
 	void (*fini)(struct stack *st, struct tcb *tcb);		/* NULL: nothing to free */
 	uint32_t (*ssthresh)(struct stack *st, struct tcb *tcb);	/* after a loss */
-	uint32_t (*undo_cwnd)(struct tcb *tcb);
+	uint32_t (*undo_cwnd)(struct stack *st, struct tcb *tcb);
 	/* @acked: newly delivered segments, while the window may grow. */
 	void (*cong_avoid)(struct stack *st, struct tcb *tcb, uint32_t acked);
 	void (*set_state)(struct stack *st, struct tcb *tcb, uint8_t ca);	/* NULL */
@@ -44,6 +45,8 @@ struct tcp_cc {
 	void (*pkts_acked)(struct stack *st, struct tcb *tcb, const struct tcp_cc_sample *s);
 	/* Before congestion control: @acked bytes of which the ACK says @ece. NULL. */
 	void (*in_ack)(struct stack *st, struct tcb *tcb, uint64_t acked, bool ece);
+	/* A frame was marked lost (tcb->lost counts it already). NULL. */
+	void (*lost)(struct stack *st, struct tcb *tcb, const struct tcp_txr *r);
 	/* Instead of cong_avoid() and PRR, with every ACK. NULL. */
 	void (*control)(struct stack *st, struct tcb *tcb, const struct tcp_rate *rs);
 };
@@ -58,7 +61,7 @@ bool tcp_cwnd_limited(const struct tcb *tcb);
 uint32_t tcp_slow_start(struct tcb *tcb, uint32_t acked);	/* Return: what is left of @acked */
 void tcp_cong_avoid_ai(struct tcb *tcb, uint32_t w, uint32_t acked);
 void reno_cong_avoid(struct stack *st, struct tcb *tcb, uint32_t acked);
-uint32_t reno_undo_cwnd(struct tcb *tcb);
-extern const struct tcp_cc tcp_cc_reno, tcp_cc_cubic, tcp_cc_dctcp;
+uint32_t reno_undo_cwnd(struct stack *st, struct tcb *tcb);
+extern const struct tcp_cc tcp_cc_reno, tcp_cc_cubic, tcp_cc_bbr, tcp_cc_dctcp;
 
 #endif

@@ -91,7 +91,7 @@ static void dctcp_event(struct stack *st, struct tcb *tcb, enum tcp_cc_event ev)
 	tcb->flags2 = ce ? tcb->flags2 | T2_ECN_DEMAND : tcb->flags2 & ~T2_ECN_DEMAND;
 }
 
-static uint32_t dctcp_undo(struct tcb *tcb)
+static uint32_t dctcp_undo(struct stack *st, struct tcb *tcb)
 {
 	return u32_max(tcb->cwnd, priv(tcb)->loss_cwnd);
 }

@@ -26,7 +26,7 @@ static uint32_t reno_ssthresh(struct stack *st, struct tcb *tcb)
 	return u32_max(tcb->cwnd / 2, 2);
 }
 
-uint32_t reno_undo_cwnd(struct tcb *tcb)
+uint32_t reno_undo_cwnd(struct stack *st, struct tcb *tcb)
 {
 	return u32_max(tcb->cwnd, tcb->prior_cwnd);
 }

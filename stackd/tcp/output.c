@@ -8,6 +8,7 @@
  */
 #include <errno.h>
 
+#include "stackd/tcp/pace.h"
 #include "stackd/tcp/tcp_int.h"
 
 static bool may_send(const struct tcb *tcb)
@@ -104,11 +105,14 @@ static bool partial_ok(const struct tcb *tcb)
 	return tcb->flags & TF_NODELAY || !u32_lt((uint32_t)tcb->snd_una, tcb->snd_sml);
 }
 
-/* What Linux would pace at: the window per round trip, twice as fast in slow start. */
+/* What it is paced at, or Linux would: the window per round trip, twice as fast in slow start. */
 uint64_t tcp_pacing_rate(struct stack *st, const struct tcb *tcb)
 {
-	uint64_t rate = (uint64_t)tcb->mss * u32_max(tcb->cwnd, tcb->packets_out) * 8000000;
+	uint64_t rate = tcb->flags2 & T2_PACED ? pace_of(st, tcb)->rate : 0;
 
+	if (rate)
+		return rate;
+	rate = (uint64_t)tcb->mss * u32_max(tcb->cwnd, tcb->packets_out) * 8000000;
 	rate = rate / 100 * ld_rlx(tcb->cwnd < tcb->ssthresh / 2 ? &st->sys->tcp_pacing_ss_ratio :
 				   &st->sys->tcp_pacing_ca_ratio);
 	return tcb->srtt8_us ? rate / tcb->srtt8_us : rate;
@@ -122,6 +126,8 @@ static uint32_t frame_segs(struct stack *st, const struct tcb *tcb)
 	uint32_t shift = tcb->min_rtt_ms ? tcb->min_rtt_us >> log : 32;
 	uint64_t bytes = shift < 32 ? TCP_GSO_MAX >> shift : 0;
 
+	if (tcb->flags2 & T2_PACED)
+		return pace_burst(st, tcb);
 	if (!shift)
 		return UINT16_MAX;
 	bytes += tcp_pacing_rate(st, tcb) >> 10;
@@ -250,7 +256,7 @@ static int send_new(struct stack *st, struct tcb *tcb)
 	most = frame_segs(st, tcb);
 	while (something_new(tcb)) {
 		segs = quota(tcb, most);
-		if (!segs)
+		if (!segs || pace_hold(st, tcb))
 			break;
 		if (defer(st, tcb, most)) {
 			full = true;
@@ -292,7 +298,7 @@ static void set_persist(struct stack *st, struct tcb *tcb, int err)
 		tcp_dl_set(st, tcb, DL_PERSIST, TCP_RETRY_US);
 		return;
 	}
-	if (tcb->packets_out || !something_new(tcb)) {
+	if (tcb->packets_out || !something_new(tcb) || pace_waits(st, tcb)) {
 		tcp_dl_clear(tcb, DL_PERSIST);
 		return;
 	}
@@ -319,7 +325,7 @@ void tcp_output(struct stack *st, struct tcb *tcb)
 		tcb->flags |= TF_HOSTILE;
 		return;
 	}
-	set_persist(st, tcb, err);
+	set_persist(st, tcb, err == -EALREADY ? 0 : err);
 	e = sock_slot_e(st, tcb->id);
 	if (e)
 		st_rel(&e->tx_nxt, pos_min(tcb->snd_nxt, tcb->snd_tail));

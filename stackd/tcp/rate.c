@@ -20,6 +20,7 @@ void rate_on_sent(struct stack *st, struct tcb *tcb, struct tcp_txr *r)
 	r->delivered_us = tcb->delivered_us;
 	r->delivered = tcb->delivered;
 	r->in_flight = tcp_in_flight(tcb) + r->segs;
+	r->lost = tcb->lost;
 	r->flags = tcb->app_limited ? r->flags | TXR_LIMITED : r->flags & ~TXR_LIMITED;
 }
 
@@ -38,6 +39,7 @@ void rate_on_delivered(struct tcb *tcb, struct tcp_txr *r, struct tcp_rate *rs)
 		rs->app_limited = r->flags & TXR_LIMITED;
 		rs->retrans = r->flags & TXR_EVER;
 		rs->tx_in_flight = r->in_flight;
+		rs->prior_lost = r->lost;
 		rs->last_end = end;
 		tcb->first_tx_us = sent;
 		rs->interval_us = sent - r->first_us;

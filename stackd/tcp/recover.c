@@ -33,6 +33,15 @@ static bool head_resent(struct stack *st, const struct tcb *tcb)
 	return tcb->retrans_out || (r && r->flags & TXR_EVER);
 }
 
+static void tell_lost(struct stack *st, struct tcb *tcb, const struct tcp_txr *r)
+{
+	const struct tcp_cc *cc = tcp_cc_at(tcb->cc);
+
+	tcb->lost += r->segs;
+	if (cc->lost)
+		cc->lost(st, tcb, r);
+}
+
 void tcp_mark_lost(struct stack *st, struct tcb *tcb, struct tcp_txr *r)
 {
 	const struct tcp_txr *hint = txr_at(st, tcb->rtx_hint);
@@ -45,7 +54,7 @@ void tcp_mark_lost(struct stack *st, struct tcb *tcb, struct tcp_txr *r)
 		r->flags &= ~TXR_RTX;
 		tcb->retrans_out -= r->segs;
 		if (r->flags & TXR_LOST) {
-			tcb->lost += r->segs;
+			tell_lost(st, tcb, r);
 			snmp_add(st, SNMP_TcpExt_TCPLostRetransmit, r->segs);
 		}
 	}
@@ -53,7 +62,7 @@ void tcp_mark_lost(struct stack *st, struct tcb *tcb, struct tcp_txr *r)
 		return;
 	r->flags |= TXR_LOST;
 	tcb->lost_out += r->segs;
-	tcb->lost += r->segs;
+	tell_lost(st, tcb, r);
 }
 
 /* ---- reductions ---- */
@@ -193,7 +202,7 @@ static void undo(struct stack *st, struct tcb *tcb, bool unmark)
 		tcb->rtx_hint = 0;
 	}
 	if (tcb->prior_ssthresh) {
-		tcb->cwnd = tcp_cc_at(tcb->cc)->undo_cwnd(tcb);
+		tcb->cwnd = tcp_cc_at(tcb->cc)->undo_cwnd(st, tcb);
 		if (tcb->prior_ssthresh > tcb->ssthresh) {
 			tcb->ssthresh = tcb->prior_ssthresh;
 			tcb->flags2 &= ~T2_ECN_CWR;

@@ -7,6 +7,7 @@
  */
 #include <errno.h>
 
+#include "stackd/tcp/pace.h"
 #include "stackd/tcp/tcp_int.h"
 
 /* ---- one record ---- */
@@ -118,6 +119,10 @@ int tcp_rtx_lost(struct stack *st, struct tcb *tcb)
 		tcb->rtx_hint = (uint32_t)(r - st->tcp->txr);
 		if (!(r->flags & TXR_LOST) || r->flags & (TXR_SACKED | TXR_RTX))
 			continue;
+		if (pace_hold(st, tcb)) {
+			err = -EALREADY;
+			break;
+		}
 		err = tcp_rtx_one(st, tcb, r, tcb->cwnd - out, false);
 		if (err)
 			break;

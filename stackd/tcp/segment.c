@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "shm/fifo.h"
+#include "stackd/tcp/pace.h"
 #include "stackd/tcp/tcp_int.h"
 
 /* What is the same in all segments: fill in, checksum, hand to IP. Payload is in the fragments. */
@@ -285,6 +286,7 @@ int tcp_send_data(struct stack *st, struct tcb *tcb, uint64_t pos, uint64_t len,
 		}
 	}
 	emit(st, tcb, p, &o);
+	pace_sent(st, tcb, (uint32_t)len);
 	return 0;
 }
 

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <sys/mman.h>
 
+#include "stackd/tcp/pace.h"
 #include "stackd/tcp/tcp_int.h"
 
 uint32_t tcp_tcb_size(void)
@@ -118,10 +119,12 @@ static int init_memory(struct stack *st, struct tcp_state *ts)
 	ts->ranges_size = TCP_RANGE_POOL * sizeof(struct tcp_ranges);
 	ts->txr_size = TCP_TXR_POOL * sizeof(struct tcp_txr);
 	ts->txr = map_sparse(ts->txr_size);
+	ts->pace_size = st->arena->hdr->reg[AR_TCB].cnt * sizeof(struct tcp_pace);
+	ts->pace = map_sparse(ts->pace_size);
 	ts->syn_size = 2 * ts->listeners * sizeof(uint32_t);
 	ts->ranges = map_sparse(ts->ranges_size);
 	ts->syn_head = map_sparse(ts->syn_size);
-	if (!ts->ranges || !ts->txr || !ts->syn_head)
+	if (!ts->ranges || !ts->txr || !ts->pace || !ts->syn_head)
 		return -ENOMEM;
 	ts->syn_cnt = ts->syn_head + ts->listeners;
 	return 0;
@@ -152,6 +155,7 @@ int tcp_init(struct stack *st)
 	sock_set_listen_ops(st, IP_PROTO_TCP, &lops);
 	st->on_msg[SMSG_CONNECT] = tcp_on_connect_msg;
 	tcp_timers_init(st);
+	pace_init(st);
 	tcp_tw_init(st);
 	return 0;
 }
@@ -167,6 +171,7 @@ void tcp_fini(struct stack *st)
 	idx_pool_fini(&ts->rngs);
 	idx_pool_fini(&ts->txrs);
 	unmap(ts->txr, ts->txr_size);
+	unmap(ts->pace, ts->pace_size);
 	unmap(ts->ranges, ts->ranges_size);
 	unmap(ts->syn_head, ts->syn_size);
 	unmap(ts, sizeof(*ts));

@@ -93,6 +93,7 @@ static inline bool u32_lt(uint32_t a, uint32_t b) { return (int32_t)(a - b) < 0;
 static inline uint32_t u32_min(uint32_t a, uint32_t b) { return a < b ? a : b; }
 static inline uint32_t u32_max(uint32_t a, uint32_t b) { return a > b ? a : b; }
 static inline uint64_t u64_min(uint64_t a, uint64_t b) { return a < b ? a : b; }
+static inline uint64_t u64_max(uint64_t a, uint64_t b) { return a > b ? a : b; }
 static inline uint32_t tcp_ms(const struct stack *st) { return (uint32_t)(st->now_us / 1000); }
 
 /* ---- constants; what can be set is in core/sysctl.def ---- */
@@ -172,12 +173,13 @@ enum tcp_ca { CA_OPEN = 0, CA_DISORDER, CA_CWR, CA_RECOVERY, CA_LOSS };
 #define T2_ECN_DEMAND	(1u << 4)	/* say ECE until the peer says CWR */
 #define T2_ECN_CWR	(1u << 5)	/* say CWR with the next new data */
 #define T2_ECN_SEEN	(1u << 6)	/* the peer has marked a segment as capable */
+#define T2_RTX		(1u << 7)	/* send what is marked lost, as far as cwnd allows */
 #define T2_ACK_SCHED	(1u << 8)	/* data is not acknowledged yet */
 #define T2_ECN_ASKED	(1u << 9)	/* our SYN has asked */
 #define T2_CONFIRM	(1u << 10)	/* progress since our last segment */
 #define T2_FRESH	(1u << 11)	/* nothing older waits before what was written just now */
 #define T2_MORE		(1u << 12)	/* and more of it is to come: MSG_MORE */
-#define T2_RTX		(1u << 7)	/* send what is marked lost, as far as cwnd allows */
+#define T2_PACED	(1u << 13)	/* has a record in pace[] */
 
 /* tcb.due: why it is on the dirty list */
 #define DUE_TX		(1u << 0)
@@ -311,6 +313,7 @@ struct tcp_txr {
 	uint16_t rsv;
 	uint32_t delivered, delivered_us, first_us;	/* the connection's, when it was sent */
 	uint32_t in_flight;		/* segments, itself included */
+	uint32_t lost;			/* the connection's count, likewise */
 };
 static_assert(sizeof(struct tcp_txr) <= 64, "one line");
 
@@ -328,7 +331,7 @@ static_assert(sizeof(struct tcp_txr) <= 64, "one line");
 struct tcp_rate {
 	bool valid;			/* prior_* were taken from a delivered segment */
 	bool app_limited, retrans, ack_delayed;
-	uint32_t prior_us, prior_delivered, prior_in_flight, tx_in_flight;
+	uint32_t prior_us, prior_delivered, prior_lost, prior_in_flight, tx_in_flight;
 	uint32_t last_end;
 	uint32_t delivered;		/* segments over interval_us; 0 = no sample */
 	uint32_t interval_us;
@@ -399,6 +402,8 @@ struct tcp_state {
 	struct idx_pool txrs;
 	struct tcp_txr *txr;		/* likewise */
 	size_t txr_size;
+	struct tcp_pace *pace;		/* by TCB, likewise (pace.h) */
+	size_t pace_size;
 	uint32_t dirty_head, dirty_tail;
 	uint32_t *syn_head, *syn_cnt;	/* by listener: embryonic connections of this worker */
 	size_t syn_size;

@@ -5,6 +5,7 @@
  * edges of RFC 9293 figure 5, a loss shrinks the window, an acknowledgment makes it grow by no more
  * than was acknowledged, and whoever has something to send has a timer.
  */
+#include "stackd/tcp/pace.h"
 #include "tests/sim/sim.h"
 
 #define S(x) (1u << SD_ST_##x)
@@ -39,7 +40,7 @@ static void timers(struct sim_host *h, const struct tcb *tcb)
 		if (!tcb->dl[DL_RTO])
 			sim_fail(h->sim, "host %u: a handshake without a timer", h->no);
 	} else if (pos_lt(tcb->snd_nxt, tcb->snd_tail) && !tcb->dl[DL_RTO] &&
-		   !tcb->dl[DL_PERSIST]) {
+		   !tcb->dl[DL_PERSIST] && !pace_waits(&h->st, tcb)) {
 		sim_fail(h->sim, "host %u: data to send and no timer", h->no);
 	}
 	if (!wheel_armed(&tcb->tm) && (tcb->dl[DL_RTO] || tcb->dl[DL_PERSIST] ||
@@ -69,7 +70,8 @@ static void congestion(struct sim_host *h, const struct tcb *tcb, const struct t
 	if (tcb->cwnd > TCP_IW + tcb->delivered + 2)
 		sim_fail(h->sim, "host %u: cwnd %u after %u segments delivered", h->no, tcb->cwnd,
 			 tcb->delivered);
-	if (was->ca < CA_CWR && tcb->ca >= CA_RECOVERY && tcb->undo_ok &&
+	if (!tcp_cc_at(tcb->cc)->control &&	/* a model does not go by single losses */
+	    was->ca < CA_CWR && tcb->ca >= CA_RECOVERY && tcb->undo_ok &&
 	    tcb->ssthresh > u32_max(2, most - most / 10))
 		sim_fail(h->sim, "host %u: a loss and cwnd %u, ssthresh %u", h->no, most,
 			 tcb->ssthresh);

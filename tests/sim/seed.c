@@ -121,7 +121,7 @@ static void make_net(struct sim *s, struct net_conf *c)
 static void make_knobs(struct sim *s, struct sim_host *h)
 {
 	struct sysctl *c = h->st.sys;
-	static const char *const cc[] = { "cubic", "cubic", "reno", "dctcp" };
+	static const char *const cc[] = { "cubic", "cubic", "reno", "bbr", "bbr", "dctcp" };
 
 	c->tcp_sack = !one_in(s, 4);
 	c->tcp_dsack = !one_in(s, 6);
@@ -144,7 +144,7 @@ static void make_knobs(struct sim *s, struct sim_host *h)
 	}
 	if (one_in(s, 6))
 		c->tcp_challenge_ack_limit = PICK(s, 1, 100);
-	strcpy(c->tcp_congestion_control, cc[below(s, 4)]);
+	strcpy(c->tcp_congestion_control, cc[below(s, 6)]);
 	h->defer_accept = one_in(s, 8) ? 1 + (uint8_t)below(s, 3) : 0;
 }
 

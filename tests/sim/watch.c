@@ -364,6 +364,8 @@ static void judge_data(struct watch *w, const struct view *v, struct side *me,
 {
 	int64_t lo = rel(me, v->seq), hi = lo + v->len, mss = peer->mss;
 	bool fin = v->flags & TH_FIN;
+	/* BBR starts up through single losses: two segments for each that arrived */
+	int64_t per_ack = w->s->host[v->src].st.sys->tcp_congestion_control[0] == 'b' ? 2 : 1;
 
 	if (lo > me->max)
 		wrong(w, v, "a gap: %ld after %ld", (long)lo, (long)me->max);
@@ -379,7 +381,7 @@ static void judge_data(struct watch *w, const struct view *v, struct side *me,
 	if (v->seg + v->opt_len > mss || v->seg + v->opt_len + 40 > 1500)
 		wrong(w, v, "segment of %u bytes, MSS %ld, options %u", v->seg, (long)mss,
 		      v->opt_len);
-	if (me->acked <= 1 && !me->sacked && hi - 1 > (11 + me->frames) * mss)
+	if (me->acked <= 1 && !me->sacked && hi - 1 > (11 + per_ack * me->frames) * mss)
 		wrong(w, v, "%ld bytes before the first ACK", (long)hi - 1);
 	judge_resend(w, v, me, lo);
 	if (fin)
