@@ -62,8 +62,7 @@ void conn_close(struct engine *eng, uint32_t idx)
 		ring_unwatch(eng->w[0], cn->fd, RING_CONN_OUT, CTL_WATCH(idx, cn->tag));
 	/* The other end must see it now, whoever else holds a dup. */
 	shutdown(cn->fd, SHUT_RDWR);
-	close(cn->fd);
-	ctl_drop(eng, cn->key);
+	ctl_drop_later(eng, cn->fd, cn->key);
 	free(cn->out);
 	if (cn->cap)
 		capture_end(eng, cn->cap);
@@ -229,6 +228,17 @@ static void on_message(struct engine *eng, uint32_t idx, const void *msg, uint32
 	}
 }
 
+/* Descriptors come with IMPORT only; others are not even taken (closer.c). */
+static bool may_be_taken(const struct conn *cn)
+{
+	bool rights;
+	uint32_t type;
+	int n = sup_peek(cn->fd, &type, &rights);
+
+	return n < 0 || !rights || (type == CTL_IMPORT && n == (int)sizeof(struct sd_ctl_head) &&
+				    closer_room(cn->acct));
+}
+
 /* Named while it is in hand: one that crashes the engine is repeated to the next (CTL_AGAIN). */
 static void request(struct engine *eng, uint32_t idx, const void *msg, uint32_t len, int fd,
 		    uint32_t pid)
@@ -255,7 +265,8 @@ void ctl_conn_ready(struct engine *eng, uint32_t arg, uint32_t revents)
 	if (revents & POLLOUT && cn->out)
 		push_text(eng, idx);
 	for (unsigned budget = CONN_BUDGET; (cn = conn_at(eng, idx, gen)); budget--) {
-		int fds[1], n;
+		struct uid_acct *acct = cn->acct;
+		int fds[SUP_BATCH_FDS], n;
 		uint32_t pid;
 		unsigned cnt;
 
@@ -267,8 +278,12 @@ void ctl_conn_ready(struct engine *eng, uint32_t arg, uint32_t revents)
 			return;
 		}
 
-		/* An fd is looked at (IMPORT), never kept. */
-		n = sup_recv_from(cn->fd, &msg, sizeof(msg), fds, 1, &cnt, MSG_DONTWAIT, &pid);
+		if (!may_be_taken(cn)) {
+			conn_refuse(eng, idx, -EPERM, "descriptors that nobody asked for");
+			return;
+		}
+		n = sup_recv_from(cn->fd, &msg, sizeof(msg), fds, SUP_BATCH_FDS, &cnt,
+				  MSG_DONTWAIT, &pid);
 		if (n == -EAGAIN)
 			return;
 		if (n == -EMSGSIZE)
@@ -278,6 +293,6 @@ void ctl_conn_ready(struct engine *eng, uint32_t arg, uint32_t revents)
 		else
 			request(eng, idx, &msg, (uint32_t)n, cnt ? fds[0] : -1, pid);
 		if (n > 0)
-			sup_close_fds(fds, cnt);
+			closer_close(eng, acct, fds, cnt);
 	}
 }

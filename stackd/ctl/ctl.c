@@ -31,6 +31,8 @@ int ctl_init(struct engine *eng)
 	c->next_key = eng->epoch << 32;
 	eng->ctl = c;
 	r = uid_init(eng);
+	if (!r)
+		r = closer_init(eng);
 	return r ? r : export_init(eng);
 }
 
@@ -76,6 +78,53 @@ void ctl_drop(struct engine *eng, uint64_t key)
 		c->drop_room = room;
 	}
 	c->drops[c->drop_cnt++] = key;
+}
+
+/* ---- closed later ----
+ * The last close of a socket that programs write into is the supervisor's (closer.c). The ring's
+ * poll holds the file, too, until its removal has gone through, which takes a loop or two. */
+
+#define LATE_US		10000u
+#define LATE_LOOPS	4u
+
+struct late {
+	struct late *next;
+	uint64_t key, due_us;
+	uint32_t loops;
+	int fd;
+};
+
+void ctl_drop_later(struct engine *eng, int fd, uint64_t key)
+{
+	struct ctl_state *c = eng->ctl;
+	struct late *l = malloc(sizeof(*l));
+
+	ASSERT(l);			/* as ctl_drop() */
+	*l = (struct late){ .fd = fd, .key = key, .due_us = eng->w[0]->st.now_us + LATE_US };
+	if (!c->late)
+		c->late_tail = &c->late;
+	*c->late_tail = l;
+	c->late_tail = &l->next;
+}
+
+static unsigned late_poll(struct engine *eng)
+{
+	struct ctl_state *c = eng->ctl;
+	uint64_t now = eng->w[0]->st.now_us;
+	unsigned n = 0;
+
+	for (struct late *l = c->late; l; l = l->next)
+		l->loops++;
+	while (c->late && c->late->due_us <= now && c->late->loops >= LATE_LOOPS) {
+		struct late *l = c->late;
+
+		c->late = l->next;
+		close(l->fd);
+		ctl_drop(eng, l->key);
+		free(l);
+		n++;
+	}
+	return n;
 }
 
 static unsigned retry_drops(struct engine *eng)
@@ -255,6 +304,8 @@ unsigned ctl_poll(struct engine *eng)
 	struct ctl_state *c = eng->ctl;
 	unsigned n = 0;
 
+	if (c->late)
+		n += late_poll(eng);
 	if (c->drop_cnt)
 		n += retry_drops(eng);
 	if (c->bad_cnt)
@@ -276,7 +327,7 @@ uint64_t ctl_idle_us(struct engine *eng)
 
 	if (c->bad_cnt || c->shows)
 		return 0;
-	if (c->drop_cnt || eng->unsent)
+	if (c->drop_cnt || c->late || eng->unsent)
 		return CTL_RETRY_US;
 	most = c->export_cnt ? export_idle_us(eng) : UINT64_MAX;
 	uids = uid_idle_us(eng);

@@ -38,6 +38,8 @@ struct uid_acct {			/* see uid.c */
 	uint32_t families, procs, conns;
 	uint64_t refused_attach, refused_procs, refused_conns;
 	struct conf_limits limits;
+	uint32_t closing;		/* its descriptors that wait to be closed: closer.c */
+	bool closer_busy;		/* guarded there */
 } __attribute__((aligned(64)));
 
 struct session {			/* what one attached process holds */
@@ -131,7 +133,11 @@ struct export {				/* a socket held as an fd: export.c */
 	uint32_t twin;			/* the next export of the same socket, perhaps this one */
 };
 
+struct closer;
+struct late;
+
 struct ctl_state {
+	struct closer *closer;
 	struct conn *conn;		/* [CTL_CONNS]; place 0 is not used */
 	uint32_t conn_cnt, conn_hint;
 	uint32_t bad_cnt;
@@ -144,6 +150,7 @@ struct ctl_state {
 	uint64_t next_key;
 	uint32_t next_tag;
 	struct deposit *dep_head, **dep_tail;
+	struct late *late, **late_tail;	/* ctl_drop_later(), the oldest first */
 	uint64_t *drops;		/* keys that the channel had no room for */
 	uint32_t drop_cnt, drop_room;
 	struct show *shows;		/* whose next piece may be made */
@@ -161,6 +168,8 @@ unsigned ctl_family_bad(struct engine *eng, uint16_t seg, enum conn_bad why);
 int ctl_keep(struct engine *eng, struct deposit *d, uint64_t key, uint32_t kind, const void *meta,
 	     size_t meta_len, const int *fds, unsigned cnt, uint32_t flags);
 void ctl_drop(struct engine *eng, uint64_t key);
+/* A socket that programs write into: close @fd, which was watched, and drop @key, a moment later. */
+void ctl_drop_later(struct engine *eng, int fd, uint64_t key);
 static inline uint64_t ctl_new_key(struct engine *eng) { return ++eng->ctl->next_key; }
 
 /* ---- conn.c ---- */
@@ -310,6 +319,14 @@ json_t *show_device(struct engine *eng, json_t *list);
  * -EINVAL. */
 int nic_command(struct engine *eng, const struct sup_cred *who, const char *text,
 		char **ret_text);
+
+/* ---- closer.c ---- */
+/* Before there is a filter. Return: 0 or -errno. */
+int closer_init(struct engine *eng);
+/* May the uid pass more? NULL: no. */
+bool closer_room(const struct uid_acct *a);
+/* Close what programs of @a have passed, whenever that may be done. */
+void closer_close(struct engine *eng, struct uid_acct *a, const int *fds, unsigned cnt);
 
 /* ---- rss.c ---- */
 /* `stackctl nic rss WORDS`. Return: 0, -EINVAL (words), -ENODEV (another device's name),

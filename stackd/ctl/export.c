@@ -52,11 +52,16 @@ int export_init(struct engine *eng)
 	return 0;
 }
 
+/* 0 for what is no Unix socket. A file of a program's own file system could keep fstat() waiting. */
 static uint64_t inode(int fd)
 {
+	socklen_t len = sizeof(int);
 	struct stat sb;
+	int domain;
 
-	return !fstat(fd, &sb) && S_ISSOCK(sb.st_mode) ? sb.st_ino : 0;
+	if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len) || domain != AF_UNIX)
+		return 0;
+	return fstat(fd, &sb) ? 0 : sb.st_ino;
 }
 
 uint32_t export_rec_size(void)
@@ -161,8 +166,7 @@ static void pair_end(struct engine *eng, struct export *x)
 {
 	ring_unwatch(eng->w[0], x->fd, RING_EXPORT, CTL_WATCH(x - eng->ctl->exports, x->tag));
 	shutdown(x->fd, SHUT_RDWR);	/* the supervisor has a dup */
-	close(x->fd);
-	ctl_drop(eng, x->rec->key);
+	ctl_drop_later(eng, x->fd, x->rec->key);
 }
 
 static void export_end(struct engine *eng, struct export *x)

@@ -119,6 +119,23 @@ static uint64_t in_room(const struct shm_fifo_mem *m, struct sd_slot_e *e, struc
 	return shm_fifo_reserve(m, SD_FIFO_TX, &p->tx, tail, limit);
 }
 
+union passed_fds {			/* as many as a message can have */
+	struct cmsghdr align;
+	char buf[CMSG_SPACE(SUP_BATCH_FDS * sizeof(int))];
+};
+
+/* The descriptors that a holder has put into the pair with its bytes. */
+static void close_passed(struct engine *eng, struct export *x, struct msghdr *m)
+{
+	struct cmsghdr *c = m->msg_controllen ? CMSG_FIRSTHDR(m) : NULL;
+
+	for (; c; c = CMSG_NXTHDR(m, c))
+		if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS)
+			closer_close(eng, eng->ctl->seg[x->rec->seg].acct,
+				     (const int *)(const void *)CMSG_DATA(c),
+				     (unsigned)((c->cmsg_len - CMSG_LEN(0)) / sizeof(int)));
+}
+
 /* Return: bytes moved, 0 = the pair's other side is shut, -EAGAIN, or another -errno. */
 static ssize_t in_some(struct engine *eng, struct export *x, struct sd_slot_e *e,
 		       struct sd_slot_p *p)
@@ -129,19 +146,23 @@ static ssize_t in_some(struct engine *eng, struct export *x, struct sd_slot_e *e
 	uint64_t tail = ld_rlx(&p->tx_tail), len = in_room(&mem, e, p, tail);
 	struct iovec iov[PUMP_IOVS];
 	struct export_move *v = &x->rec->in;
-	struct msghdr m = { .msg_iov = iov };
+	union passed_fds space;
+	struct msghdr m = { .msg_iov = iov, .msg_control = space.buf,
+			    .msg_controllen = sizeof(space) };
 	ssize_t n = -EAGAIN;
 
 	m.msg_iovlen = shm_fifo_iov(seg, SD_FIFO_TX, &p->tx, tail, len, iov, PUMP_IOVS, &len);
 	if (len) {
 		move_begin(v, &m, tail);
-		n = recvmmsg(x->fd, &v->mm, 1, MSG_DONTWAIT, NULL) < 0 ? -errno :
-		    (ssize_t)(move_end(v) - tail);
+		n = recvmmsg(x->fd, &v->mm, 1, MSG_DONTWAIT | MSG_CMSG_CLOEXEC, NULL) < 0 ?
+		    -errno : (ssize_t)(move_end(v) - tail);
 		if (n > 0) {
 			st_rel(&x->rec->carries, 1);
 			st_rel(&p->tx_tail, move_end(v));
 		}
 		st_rel(&v->busy, 0);
+		if (n >= 0)
+			close_passed(eng, x, &v->mm.msg_hdr);
 	}
 	shm_magazine_flush(seg, &mag);
 	return n;
@@ -162,14 +183,19 @@ static bool may_send(const struct sd_slot_e *e, const struct sd_slot_p *p)
 }
 
 /* What nobody can send any more is thrown away; the end must be seen all the same. */
-static ssize_t in_discard(struct export *x)
+static ssize_t in_discard(struct engine *eng, struct export *x)
 {
 	static uint8_t waste[PUMP_BATCH];
+	union passed_fds space;
 	struct iovec iov = { waste, sizeof(waste) };
-	struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1 };
-	ssize_t n = recvmsg(x->fd, &m, MSG_DONTWAIT);
+	struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = space.buf,
+			    .msg_controllen = sizeof(space) };
+	ssize_t n = recvmsg(x->fd, &m, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
 
-	return n < 0 ? -errno : n;
+	if (n < 0)
+		return -errno;
+	close_passed(eng, x, &m);
+	return n;
 }
 
 static ssize_t in(struct engine *eng, struct export *x, struct sd_slot_e *e, struct sd_slot_p *p,
@@ -177,8 +203,10 @@ static ssize_t in(struct engine *eng, struct export *x, struct sd_slot_e *e, str
 {
 	ssize_t n;
 
+	if (!closer_room(eng->ctl->seg[x->rec->seg].acct))
+		return -EAGAIN;
 	if (!may_send(e, p))
-		return in_discard(x);
+		return in_discard(eng, x);
 	if (!shm_trylock(&p->tx_lock, SHM_LOCK_ENGINE))
 		return -EAGAIN;
 	n = in_some(eng, x, e, p);

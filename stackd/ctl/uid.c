@@ -45,7 +45,7 @@ static int64_t limit_of(uint64_t n)
 
 static bool unused(const struct uid_acct *a)
 {
-	return !a->families && !a->procs && !a->conns;
+	return !a->families && !a->procs && !a->conns && !ld_sc(&a->closing);	/* CL1 */
 }
 
 static void acct_open(struct engine *eng, struct uid_acct *a, uint32_t uid)

@@ -207,12 +207,12 @@ void engines_give_conn(struct supervisor *s, int fd)
 
 	if (judge_conn(s, fd, &cred) ||
 	    s->conns >= SUP_CONNS_MAX - (cred.uid ? SUP_CONNS_ROOT : 0)) {
-		close(fd);
+		dispose(fd);
 		return;
 	}
 	memcpy(m.meta, &cred, sizeof(cred));
 	if (store_put(&s->store, m.key, KEEP_CONN, m.meta, &fd, 1)) {
-		close(fd);
+		dispose(fd);
 		return;
 	}
 	s->conns++;

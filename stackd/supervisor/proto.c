@@ -111,3 +111,53 @@ int sup_recv_from(int sock, void *msg, size_t size, int *fds, unsigned max, unsi
 	}
 	return (int)n;
 }
+
+/* Room for what says who sent it and not for one descriptor: so that none is installed, and
+ * MSG_CTRUNC says that there is one. Return: bytes, or -errno; *ret_some: there was a message. */
+static ssize_t without_fds(int sock, void *buf, size_t size, int flags, bool *ret_some,
+			   bool *ret_rights)
+{
+	union {
+		struct cmsghdr align;
+		char buf[CMSG_SPACE(sizeof(struct ucred))];
+	} space;
+	struct iovec iov = { .iov_base = buf, .iov_len = size };
+	struct msghdr mh = { .msg_iov = &iov, .msg_iovlen = 1 };
+	socklen_t len = sizeof(int);
+	int creds = 0;
+	ssize_t n;
+
+	getsockopt(sock, SOL_SOCKET, SO_PASSCRED, &creds, &len);
+	if (creds) {
+		mh.msg_control = space.buf;
+		mh.msg_controllen = CMSG_LEN(sizeof(struct ucred));
+	}
+	do {
+		n = recvmsg(sock, &mh, flags | MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+	} while (n < 0 && errno == EINTR);
+	*ret_rights = n >= 0 && mh.msg_flags & MSG_CTRUNC;
+	/* an empty message says who sent it; the end does not */
+	*ret_some = n > 0 || *ret_rights || (n == 0 && creds && mh.msg_controllen);
+	return n < 0 ? -errno : n;
+}
+
+int sup_peek(int sock, uint32_t *ret_type, bool *ret_rights)
+{
+	bool some;
+	ssize_t n;
+
+	*ret_type = 0;
+	n = without_fds(sock, ret_type, sizeof(*ret_type), MSG_PEEK | MSG_TRUNC, &some, ret_rights);
+	if (n >= 0 && n < (ssize_t)sizeof(*ret_type))
+		*ret_type = 0;
+	return n >= 0 && !some ? -ENOMSG : (int)n;
+}
+
+int sup_skip(int sock)
+{
+	static char waste[4096];
+	bool some, rights;
+	ssize_t n = without_fds(sock, waste, sizeof(waste), 0, &some, &rights);
+
+	return n < 0 ? (int)n : 0;
+}

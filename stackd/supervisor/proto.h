@@ -115,6 +115,15 @@ int sup_recv(int sock, void *msg, size_t size, int *fds, unsigned max, unsigned 
 /* The same; @ret_pid: the sender in this process's numbers, where SO_PASSCRED is set, else 0. */
 int sup_recv_from(int sock, void *msg, size_t size, int *fds, unsigned max, unsigned *ret_cnt,
 		  int flags, uint32_t *ret_pid);
+/**
+ * sup_peek() - what comes next on a Unix socket, without taking it
+ * @ret_type: its first four bytes, 0 when it is shorter
+ * @ret_rights: descriptors come with it
+ * Return: length of the message (stream: some of its bytes), or -errno; -ENOMSG = the end
+ */
+int sup_peek(int sock, uint32_t *ret_type, bool *ret_rights);
+/* Take and forget the next message, in which no descriptor is. Return: 0 or -errno. */
+int sup_skip(int sock);
 void sup_close_fds(const int *fds, unsigned cnt);
 
 #endif

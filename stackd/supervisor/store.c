@@ -45,7 +45,10 @@ unsigned store_drop(struct store *s, uint64_t key)
 			continue;
 		}
 		*at = e->next;
-		sup_close_fds(e->fds, e->fd_cnt);
+		if (e->kind == KEEP_CONN || e->kind == KEEP_EXPORT)
+			dispose(e->fds[0]);	/* programs write there */
+		else
+			sup_close_fds(e->fds, e->fd_cnt);
 		s->ents--;
 		s->fds -= e->fd_cnt;
 		free(e);

@@ -27,6 +27,9 @@ struct store {
 int store_put(struct store *s, uint64_t key, uint32_t kind, const uint8_t meta[SUP_META],
 	      const int *fds, unsigned cnt);
 /* Close and forget everything under @key. Return: number of entries. */
+/* dispose.c: close a socket that programs write into, whatever waits in it. */
+void dispose(int fd);
+
 unsigned store_drop(struct store *s, uint64_t key);
 void store_fini(struct store *s);
 /* Stops at the first non-zero return of @fn and returns it. */

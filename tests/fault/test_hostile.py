@@ -4,6 +4,7 @@
 import mmap
 import os
 import random
+import signal
 import socket
 import struct
 import sys
@@ -242,6 +243,102 @@ def full_eventfd():
         stk.wait_for("wakes", lambda: d.show("snmp")["snmp"]["App"]["Wakes"] > 0)
         serves(d)
         h.close()
+        d.wait_clean()
+
+
+def engine_of(d):
+    with open(f"/proc/{d.proc.pid}/task/{d.proc.pid}/children") as f:
+        return int(f.read().split()[0])
+
+
+class Lingering:
+    """A kernel socket whose last close() takes two minutes, but for a process that exits."""
+    def __init__(self):
+        self.listener = socket.create_server(("127.0.0.1", 0), backlog=1)
+        self.sock = socket.create_connection(self.listener.getsockname())
+        self.peer = self.listener.accept()[0]
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 120))
+        self.sock.setblocking(False)
+        try:
+            while True:
+                self.sock.send(bytes(65536))
+        except BlockingIOError:
+            pass
+
+    def give(self, who, sock, *msgs):
+        """@who gets the last reference of it: is not running until it is the only one that has it."""
+        os.kill(who, signal.SIGSTOP)
+        stk.wait_for("it stopped", lambda: open(f"/proc/{who}/stat").read().rsplit(")", 1)[1].split()[0] == "T")
+        for m in msgs:
+            socket.send_fds(sock, [m], [self.sock.fileno()])
+        self.sock.close()
+        os.kill(who, signal.SIGCONT)
+
+    def end(self):
+        self.peer.close()
+        self.listener.close()
+
+
+CTL_SHOW, CTL_IMPORT, CTL_EXPORT, CTL_EXPORT_R = 7, 16, 14, 15
+
+
+@stk.test()
+def slow_to_close():
+    """Descriptors whose close() waits, passed wherever one can: nobody of stackd's waits for them."""
+    with stk.stackd() as d:
+        e, slow = engine_of(d), []
+        nonsense, again = struct.pack("II", CTL_SHOW, 8), struct.pack("II", CTL_IMPORT, 8)
+        long = struct.pack("II", CTL_IMPORT, 16) + bytes(8)
+        for msgs in ((nonsense,), (again,), (again, again), (long,), (b"",), (nonsense, again, b"x")):
+            h, one = Hostile(d), Lingering()
+            one.give(e, h.sock, *msgs)
+            slow.append((one, h))
+            d.show("workers")
+        h, one = Hostile(d), Lingering()
+        slot, gen = 5, 1
+        at = SLOTS + slot * SLOT_SIZE
+        h.m[at:at + 4] = struct.pack("<I", gen)
+        h.m[at + 192:at + 196] = b"\2\1\6\3"
+        h.command(0, ATTACH, slot, gen)
+        h.ring()
+
+        def exported():
+            h.sock.send(struct.pack("IIIII", CTL_EXPORT, 20, slot, gen, 0))
+            msg, fds, _, _ = socket.recv_fds(h.sock, 4096, 8)
+            stk.check(struct.unpack_from("I", msg)[0] == CTL_EXPORT_R, str(msg))
+            return fds
+        fds = stk.wait_for("a pair for its socket", exported)
+        with socket.socket(fileno=fds[0]) as pair:
+            one.give(e, pair, b"bytes")
+        slow.append((one, h))
+        serves(d)
+        d.alive()
+        for one, h in slow:
+            one.end()
+            h.close()
+        stk.wait_for("no program is left", lambda: not d.show("programs")["programs"])
+        d.wait_clean()
+
+
+@stk.test()
+def slow_to_close_refused():
+    """The same in a message that nobody reads: its sender may not attach, or there is no engine."""
+    with stk.stackd(args=["--allow", "root"]) as d:
+        slow = []
+        for msgs in ((b"x",), (b"", b"x", b"", b"y")):
+            one = Lingering()
+            s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            os.kill(d.proc.pid, signal.SIGSTOP)
+            os.setresuid(4711, 4711, 0)
+            s.connect(os.path.join(d.run_dir, "stackd.sock"))
+            os.setresuid(0, 0, 0)
+            one.give(d.proc.pid, s, *msgs)
+            serves(d)
+            s.close()
+            slow.append(one)
+        serves(d)
+        for one in slow:
+            one.end()
         d.wait_clean()
 
 
