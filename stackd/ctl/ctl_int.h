@@ -239,6 +239,8 @@ void session_export(struct engine *eng, uint32_t idx, const struct sd_ctl_slot *
 /* @fd: what came along, borrowed; -1 = nothing. */
 void session_import(struct engine *eng, uint32_t idx, int fd);
 /* Return: exports whose state changed. */
+/* No program of the family is left, only exports. */
+void export_alone(struct engine *eng, uint16_t seg);
 unsigned export_poll(struct engine *eng);
 uint64_t export_idle_us(struct engine *eng);
 

@@ -13,7 +13,7 @@
  * GRACE_US; from then on the socket is the pair's, IMPORT says no.
  *   A socket whose own kernel fd travels (a wildcard's listener, UDP, not connected: there the fd
  * serves the kernel's peers wherever it arrives) has no pair: the slot is kept until its receiver
- * says that it arrived, TRANSIT_US at most (TRANSIT).
+ * says that it arrived, TRANSIT_US at most (TRANSIT), and while the family has a program.
  *   The pair's end is deposited with the supervisor before the other is given away, and AR_EXPORT
  * has the rest: the next engine goes on (export_adopt(), pump_adopt()).
  * Holds:   EX1 an export holds one reference of its slot, its family and its segment; the slot's is
@@ -346,7 +346,10 @@ static bool held_by_none(struct engine *eng, const struct export *x)
 
 static bool look_transit(struct engine *eng, struct export *x)
 {
-	if (eng->w[0]->st.now_us >= x->rec->until_us) {
+	const struct seg_ctl *sc = &eng->ctl->seg[x->rec->seg];
+
+	/* Without a program of the family nobody can take it out of its message. */
+	if (eng->w[0]->st.now_us >= x->rec->until_us || sc->sessions == sc->exports) {
 		export_end(eng, x);
 		return true;
 	}
@@ -354,6 +357,16 @@ static bool look_transit(struct engine *eng, struct export *x)
 	if (x->next_us < eng->ctl->export_due_us)
 		eng->ctl->export_due_us = x->next_us;
 	return false;
+}
+
+void export_alone(struct engine *eng, uint16_t seg)
+{
+	struct ctl_state *c = eng->ctl;
+
+	for (uint32_t i = 0; i < CTL_EXPORTS; i++)
+		if (c->exports[i].rec && c->exports[i].rec->seg == seg)
+			c->exports[i].next_us = 0;
+	c->export_due_us = 0;
 }
 
 /* Return: whether something came of it. */

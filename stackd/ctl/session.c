@@ -506,6 +506,8 @@ static void retire(struct engine *eng, void *arg)
 	free(t);
 	if (seg && --eng->ctl->seg[seg].sessions == 0)
 		seg_leave(eng, seg);
+	else if (seg && eng->ctl->seg[seg].sessions == eng->ctl->seg[seg].exports)
+		export_alone(eng, seg);
 }
 
 void session_end(struct engine *eng, struct session *s)
