@@ -168,7 +168,8 @@ unsigned ctl_family_bad(struct engine *eng, uint16_t seg, enum conn_bad why);
 int ctl_keep(struct engine *eng, struct deposit *d, uint64_t key, uint32_t kind, const void *meta,
 	     size_t meta_len, const int *fds, unsigned cnt, uint32_t flags);
 void ctl_drop(struct engine *eng, uint64_t key);
-/* A socket that programs write into: close @fd, which was watched, and drop @key, a moment later. */
+/* A socket that programs write into: close @fd, which was watched, and drop @key, a moment later.
+ */
 void ctl_drop_later(struct engine *eng, int fd, uint64_t key);
 static inline uint64_t ctl_new_key(struct engine *eng) { return ++eng->ctl->next_key; }
 

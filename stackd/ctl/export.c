@@ -52,7 +52,8 @@ int export_init(struct engine *eng)
 	return 0;
 }
 
-/* 0 for what is no Unix socket. A file of a program's own file system could keep fstat() waiting. */
+/* 0 for what is no Unix socket. A file of a program's own file system could keep fstat() waiting.
+ */
 static uint64_t inode(int fd)
 {
 	socklen_t len = sizeof(int);
