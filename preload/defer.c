@@ -111,20 +111,21 @@ static void set_mask(uint64_t mask)
 static void call_here(const struct sigaction *sa)
 {
 	int sig = pl_defer.sig, saved = errno;
-	uint64_t mask = pl_defer.mask, more;
+	const uint64_t before = pl_defer.mask;
+	uint64_t more, after;
 	siginfo_t info = pl_defer.info;
 	ucontext_t uc;
 
 	memset(&uc, 0, sizeof(uc));
 	getcontext(&uc);
-	memcpy(&uc.uc_sigmask, &mask, KERNEL_SIGSET);
+	memcpy(&uc.uc_sigmask, &before, KERNEL_SIGSET);
 	memcpy(&more, &sa->sa_mask, KERNEL_SIGSET);
 	pl_defer.hit = 0;
 	errno = saved;
-	set_mask(mask | more | (sa->sa_flags & SA_NODEFER ? 0 : BIT(sig)));
+	set_mask(before | more | (sa->sa_flags & SA_NODEFER ? 0 : BIT(sig)));
 	on_signal(sig, &info, &uc);
-	memcpy(&mask, &uc.uc_sigmask, KERNEL_SIGSET);
-	set_mask(mask);
+	memcpy(&after, &uc.uc_sigmask, KERNEL_SIGSET);
+	set_mask(after);
 }
 
 static bool can_call_here(struct sigaction *sa)
