@@ -144,13 +144,21 @@ static int inq_dgram(int fd, uint32_t slot, int *arg)
 static int inq(int fd, uint32_t slot, int *arg)
 {
 	struct sd_slot_e *e = pl_e(slot);
+	uint64_t end, urg;
 
 	if (pl_p(slot)->opts.type == SOCK_DGRAM)
 		return inq_dgram(fd, slot, arg);
 	if (pl_state_of(slot) == SD_ST_LISTEN)
 		return -EINVAL;
-	*arg = pl_live(e, pl_p(slot)) ?
-	       clamp_int(ld_acq(&e->rx_tail) - ld_rlx(&pl_p(slot)->rx_head)) : 0;
+	if (!pl_live(e, pl_p(slot))) {
+		*arg = 0;
+		return 0;
+	}
+	end = ld_acq(&e->rx_tail);
+	urg = pl_urg_pos(slot);
+	if (urg < end && !pl_oob_inline(slot))
+		end = urg;		/* what one read may give */
+	*arg = clamp_int(end - ld_rlx(&pl_p(slot)->rx_head));
 	return 0;
 }
 

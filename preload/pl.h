@@ -96,6 +96,8 @@ static inline uint32_t pl_fd_slot(int fd)
 int pl_fd_own(int fd);
 /* Close one of the shim's own fds. */
 void pl_fd_disown(int fd);
+#define PL_HINT_OOBINLINE 1u	/* sd_opts.hints[0]: SO_OOBINLINE */
+
 /* This thread's owner word for shm_lock(). */
 uint64_t pl_self(void);
 

@@ -272,6 +272,11 @@ void pl_txmem_put(struct pl_txmem *t);
 /* Stream transmit in steps, for send and sendfile: begin locks and tells the space, end publishes
  * @len bytes written at *ret_pos. */
 ssize_t pl_tx_begin(uint32_t slot, struct pl_guard *g, size_t want, uint64_t *ret_pos);
+/* Where the next urgent byte lies that the reader has not passed, UINT64_MAX: there is none. */
+uint64_t pl_urg_pos(uint32_t slot);
+/* It has come, and MSG_OOB has not fetched it. */
+bool pl_urg_there(uint32_t slot);
+bool pl_oob_inline(uint32_t slot);
 void pl_tx_end(uint32_t slot, struct pl_guard *g, uint64_t pos, size_t len, int flags);
 /* May the program send? Return: 0, -EAGAIN (still connecting), -EPIPE or the pending error. */
 int pl_tx_check(uint32_t slot);

@@ -114,7 +114,8 @@ static bool stream_readable(const struct view *v)
 
 	if (!target)
 		target = 1;
-	if (v->eflags & SD_E_URG && ld_acq(&v->e->rx_urg) == ld_rlx(&v->p->rx_head) + 1)
+	if (v->eflags & SD_E_URG && ld_acq(&v->e->rx_urg) == ld_rlx(&v->p->rx_head) + 1 &&
+	    !(ld_rlx(&v->p->opts.hints[0]) & PL_HINT_OOBINLINE))
 		target++;		/* the urgent byte alone does not count */
 	if (!avail)
 		return false;
@@ -138,6 +139,15 @@ static uint32_t listener_ready(const struct view *v)
 	return 0;
 }
 
+/* The urgent byte is there; neither MSG_OOB nor the reader has taken it. */
+static bool urgent(const struct view *v)
+{
+	uint64_t urg = v->eflags & SD_E_URG ? ld_acq(&v->e->rx_urg) : 0;
+
+	return urg > ld_rlx(&v->p->rx_head) && urg <= ld_acq(&v->e->rx_tail) &&
+	       ld_rlx(&v->p->rx_urg_done) != (uint32_t)urg;
+}
+
 static uint32_t stream_ready(const struct view *v)
 {
 	uint32_t ev = 0;
@@ -152,7 +162,7 @@ static uint32_t stream_ready(const struct view *v)
 		if (stream_readable(v))
 			ev |= SD_EV_IN;
 		ev |= v->shut & SHUT_OUT ? SD_EV_OUT : out_or_announce(v, stream_writeable);
-		if (v->eflags & SD_E_URG && ld_acq(&v->e->rx_urg) > ld_rlx(&v->p->rx_head))
+		if (urgent(v))
 			ev |= SD_EV_PRI;
 	}
 	if (err_pending(v))

@@ -195,6 +195,8 @@ void pl_tx_end(uint32_t slot, struct pl_guard *g, uint64_t pos, size_t len, int 
 
 	if (len) {
 		tx_more(p, flags);
+		if (flags & MSG_OOB)
+			st_rlx(&p->tx_urg, pos + len);
 		st_rel(&p->tx_tail, pos + len);	/* X1; pairs with the worker's ld_acq */
 	}
 	pl_unlock(g);
@@ -274,8 +276,6 @@ ssize_t pl_stream_send(uint32_t slot, struct pl_iter *it, int flags)
 {
 	ssize_t n;
 
-	if (flags & MSG_OOB)
-		return -EOPNOTSUPP;
 	if (!it->left) {
 		int r = pl_tx_check(slot);
 
@@ -324,14 +324,15 @@ static size_t rx_copy(uint32_t slot, struct pl_iter *it, uint64_t pos, uint64_t 
 	return done;
 }
 
-/* Take (or look at) what is there. @peeked: bytes that this call has peeked already.
+/* Take (or look at) what is there, up to the urgent byte or from behind it. @peeked: bytes that
+ * this call has peeked already.
  * Return: bytes, -EAGAIN when a handler meets its own thread's lock. */
 static ssize_t rx_some(uint32_t slot, struct pl_iter *it, int flags, size_t peeked)
 {
 	struct sd_slot_e *e = pl_e(slot);
 	struct sd_slot_p *p = pl_p(slot);
 	struct pl_guard g;
-	uint64_t head, tail;
+	uint64_t head, tail, urg;
 	size_t n = 0;
 
 	if (!pl_live(e, p))
@@ -340,12 +341,75 @@ static ssize_t rx_some(uint32_t slot, struct pl_iter *it, int flags, size_t peek
 		return 0;
 	if (!pl_lock(&g, &p->rx_lock))
 		return -EAGAIN;
-	head = ld_rlx(&p->rx_head) + peeked;
+	head = ld_rlx(&p->rx_head);
 	tail = ld_acq(&e->rx_tail);	/* pairs with the worker's st_rel after the bytes */
+	urg = pl_urg_pos(slot);
+	if (urg == head && urg < tail && !pl_oob_inline(slot))
+		head++;			/* MSG_OOB alone gets it */
+	head += peeked;
+	if (urg > head && urg < tail)
+		tail = urg;
 	if (tail > head)
 		n = rx_copy(slot, it, head, tail - head, flags & MSG_TRUNC);
-	if (n && !(flags & MSG_PEEK))
+	if (!(flags & MSG_PEEK) && head + n != ld_rlx(&p->rx_head))
 		pl_rx_consumed(slot, head + n);
+	pl_unlock(&g);
+	return (ssize_t)n;
+}
+
+uint64_t pl_urg_pos(uint32_t slot)
+{
+	const struct sd_slot_e *e = pl_e(slot);
+	uint64_t urg;
+
+	if (!(pl_eflags(slot) & SD_E_URG) || !pl_live(e, pl_p(slot)))
+		return UINT64_MAX;
+	urg = ld_acq(&e->rx_urg);	/* just after the byte */
+	return urg > ld_rlx(&pl_p(slot)->rx_head) ? urg - 1 : UINT64_MAX;
+}
+
+bool pl_oob_inline(uint32_t slot)
+{
+	return pl_p(slot)->opts.hints[0] & PL_HINT_OOBINLINE;
+}
+
+bool pl_urg_there(uint32_t slot)
+{
+	uint64_t urg = pl_urg_pos(slot);
+
+	return urg != UINT64_MAX && urg < ld_acq(&pl_e(slot)->rx_tail) &&
+	       ld_rlx(&pl_p(slot)->rx_urg_done) != (uint32_t)(urg + 1);
+}
+
+static int urg_errno(uint32_t slot, uint64_t urg)
+{
+	if (pl_oob_inline(slot) || urg == UINT64_MAX ||
+	    ld_rlx(&pl_p(slot)->rx_urg_done) == (uint32_t)(urg + 1))
+		return pl_state_of(slot) == SD_ST_LISTEN ? -ENOTCONN : -EINVAL;
+	return 0;
+}
+
+/* MSG_OOB: the urgent byte, once, wherever the reader is. */
+static ssize_t recv_urg(uint32_t slot, struct pl_iter *it, int flags)
+{
+	struct sd_slot_p *p = pl_p(slot);
+	uint64_t urg = pl_urg_pos(slot);
+	int r = urg_errno(slot, urg);
+	struct pl_guard g;
+	size_t n = 0;
+
+	if (r)
+		return r;
+	if (!pl_urg_there(slot))
+		return ld_rlx(&p->flags) & SD_P_SHUT_RD || pl_eflags(slot) & SD_E_RCV_FIN ?
+		       0 : -EAGAIN;
+	if (!pl_lock(&g, &p->rx_lock))
+		return -EAGAIN;
+	if (pl_urg_pos(slot) == urg) {
+		n = rx_copy(slot, it, urg, 1, flags & MSG_TRUNC);
+		if (!(flags & MSG_PEEK))
+			st_rlx(&p->rx_urg_done, (uint32_t)(urg + 1));
+	}
 	pl_unlock(&g);
 	return (ssize_t)n;
 }
@@ -416,8 +480,8 @@ static ssize_t stream_recv(uint32_t slot, struct pl_iter *it, int flags)
 
 	if (flags & MSG_ERRQUEUE)
 		return -EAGAIN;
-	if (flags & MSG_OOB)		/* there is never any */
-		return pl_state_of(slot) == SD_ST_LISTEN ? -ENOTCONN : -EINVAL;
+	if (flags & MSG_OOB)
+		return recv_urg(slot, it, flags);
 	target = rx_target(slot, want, flags);
 	d = pl_deadline_in(ld_rlx(&pl_p(slot)->rcvtimeo_ms));
 	for (;;) {
@@ -428,6 +492,9 @@ static ssize_t stream_recv(uint32_t slot, struct pl_iter *it, int flags)
 		done += (size_t)n;
 		if (done >= target)
 			return (ssize_t)done;
+		if (done && pl_urg_pos(slot) == ld_rlx(&pl_p(slot)->rx_head) +
+					       (flags & MSG_PEEK ? done : 0))
+			return (ssize_t)done;	/* stop at the mark, so that SIOCATMARK sees it */
 		if (!want && rx_any(slot))
 			return 0;
 		if (done && (nonblock || end != RX_OPEN))

@@ -250,8 +250,8 @@ struct sd_slot_p {
 	uint32_t rcvtimeo_ms, sndtimeo_ms;	/* 0 = none */
 	uint32_t owner;			/* F_SETOWN pid, 0 = none */
 	uint32_t port_range;		/* IP_LOCAL_PORT_RANGE: low | high << 16; 0 = as all */
-	uint32_t rsv0;
-	uint64_t rsv1;
+	uint32_t rx_urg_done;		/* low half of the slot_e.rx_urg that MSG_OOB has fetched */
+	uint64_t tx_urg;		/* just after what MSG_OOB sent; before tx_tail */
 
 	/* line 1; writers: programs. Locks: see shm/lock.h */
 	uint64_t tx_lock, rx_lock;

@@ -130,7 +130,7 @@ static void note_write(struct tcb *tcb, uint32_t flags)
 bool tcp_tx_pull(struct stack *st, struct tcb *tcb)
 {
 	struct sd_slot_p *sp = sock_slot_p(st, tcb->id);
-	uint64_t tail;
+	uint64_t tail, up;
 
 	if (!sp || tcb->flags & TF_FIN)
 		return true;
@@ -145,6 +145,9 @@ bool tcp_tx_pull(struct stack *st, struct tcb *tcb)
 		return false;
 	}
 	tcb->snd_tail = tail;
+	up = ld_rlx(&sp->tx_urg);
+	if (pos_lt(pos_max(tcb->snd_up, tcb->snd_una), up) && pos_le(up, tail))
+		tcb->snd_up = up;
 	return true;
 }
 

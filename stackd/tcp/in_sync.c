@@ -249,13 +249,13 @@ static enum tcp_verdict step_fin_acked(struct stack *st, struct tcb *tcb)
 
 /* ---- sixth: URG ---- */
 
-/* The mark only: data stays in the stream, the program reads up to rx_urg (SO_OOBINLINE's way). */
+/* The mark only: the byte before it stays in the stream, the shim tells it apart. */
 static void step_urg(struct stack *st, struct tcb *tcb, struct tcp_seg *seg)
 {
 	struct sd_slot_e *e = sock_slot_e(st, tcb->id);
-	uint64_t mark = seg->pos + seg->urg;
+	uint64_t mark = seg->pos + u32_max(seg->urg, 1);
 
-	if (!e || tcb->flags & (TF_RCV_FIN | TF_ORPHAN) || pos_lt(mark, tcb->rcv_nxt))
+	if (!e || tcb->flags & (TF_RCV_FIN | TF_ORPHAN) || pos_le(mark, tcb->rcv_nxt))
 		return;
 	if (e->flags & SD_E_URG && pos_le(mark, e->rx_urg))
 		return;

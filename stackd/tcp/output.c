@@ -98,7 +98,7 @@ static void start_of_flight(struct stack *st, struct tcb *tcb)
 /* May the last, partial segment of what there is go now? RFC 9293 3.7.4, Minshall's form. */
 static bool partial_ok(const struct tcb *tcb)
 {
-	if (tcb->flags & (TF_PUSH_NOW | TF_FIN))
+	if (tcb->flags & (TF_PUSH_NOW | TF_FIN) || tcp_urgent(tcb, tcb->snd_una))
 		return true;
 	if (tcb->flags & TF_CORK || tcb->flags2 & T2_MORE)
 		return false;
@@ -255,7 +255,8 @@ static int send_new(struct stack *st, struct tcb *tcb)
 		start_of_flight(st, tcb);
 	most = frame_segs(st, tcb);
 	while (something_new(tcb)) {
-		segs = quota(tcb, most);
+		/* the pointer is right for one segment only */
+		segs = quota(tcb, tcp_urgent(tcb, tcb->snd_nxt) ? 1 : most);
 		if (!segs || pace_hold(st, tcb))
 			break;
 		if (defer(st, tcb, most)) {

@@ -97,12 +97,15 @@ static void absorb(struct stack *st, struct tcb *tcb)
 static void publish(struct stack *st, struct tcb *tcb)
 {
 	struct sd_slot_e *e = sock_slot_e(st, tcb->id);
+	uint32_t ev = SD_EV_IN;
 
 	if (!e)
 		return;
+	if (e->flags & SD_E_URG && pos_lt(e->rx_tail, e->rx_urg) && pos_le(e->rx_urg, tcb->rcv_nxt))
+		ev |= SD_EV_PRI;
 	st_rel(&e->rx_tail, tcb->rcv_nxt);	/* pairs with the reader's ld_acq */
 	if (!(tcb->flags & TF_ORPHAN))
-		st->up->event(st, tcb->id, SD_EV_IN);
+		st->up->event(st, tcb->id, ev);
 }
 
 enum tcp_verdict tcp_data_in_order(struct stack *st, struct tcb *tcb, struct tcp_seg *seg)

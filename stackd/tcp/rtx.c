@@ -76,7 +76,7 @@ static void note_rtx(struct stack *st, struct tcb *tcb, struct tcp_txr *r, bool 
 
 int tcp_rtx_one(struct stack *st, struct tcb *tcb, struct tcp_txr *r, uint32_t segs, bool probe)
 {
-	int64_t len = sendable(tcb, r, u32_max(segs, 1));
+	int64_t len = sendable(tcb, r, tcp_urgent(tcb, r->pos) ? 1 : u32_max(segs, 1));
 	uint8_t flags;
 	int err;
 

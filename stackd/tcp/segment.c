@@ -17,6 +17,7 @@
 struct out {
 	uint32_t seq, ack;
 	uint16_t wnd;
+	uint16_t urg;
 	uint8_t flags;
 	uint8_t ect;			/* codepoint for the IP header, 0 = none */
 	uint8_t opt_len;
@@ -35,7 +36,7 @@ static void put_header(struct pkt *p, const struct sock_tuple *t, const struct o
 	th->off = (uint8_t)(hlen / 4 << 4);
 	th->flags = o->flags;
 	th->wnd = cpu_to_be16(o->wnd);
-	th->urg = cpu_to_be16(0);
+	th->urg = cpu_to_be16(o->urg);
 	memcpy(th + 1, o->opt, o->opt_len);
 	p->len = hlen;
 	th->check = ip_pseudo_sum(&t->laddr, &t->raddr, IP_PROTO_TCP, pkt_total(p));
@@ -108,7 +109,12 @@ static void fill_sync(struct stack *st, struct tcb *tcb, struct out *o, uint64_t
 	if (tcb->flags2 & T2_ECN_DEMAND)
 		o->flags |= TH_ECE;
 	o->ect = 0;
+	o->urg = 0;
 	o->opt_len = 0;
+	if (tcp_urgent(tcb, pos)) {
+		o->flags |= TH_URG;
+		o->urg = (uint16_t)u64_min(tcb->snd_up - pos, 0xffff);
+	}
 	o->wnd = tcp_window(st, tcb);
 	if (tcb->flags & TF_TS) {
 		o->opt_len = (uint8_t)tcp_opts_ts(o->opt, ts_now(st, tcb), tcb->ts_recent);

@@ -130,7 +130,7 @@ static void positions_from_slot(struct tcb *tcb, struct sd_slot_e *e, const stru
 {
 	uint64_t snd = ld_acq(&sp->tx_tail), rcv = e->rx_tail;
 
-	tcb->snd_una = tcb->snd_nxt = tcb->snd_tail = snd;
+	tcb->snd_una = tcb->snd_nxt = tcb->snd_tail = tcb->snd_up = snd;
 	tcb->snd_sml = tcb->high_seq = tcb->usage_seq = tcb->rtt_seq = (uint32_t)snd;
 	tcb->iss -= (uint32_t)snd;
 	tcb->rcv_nxt = tcb->rcv_wup = tcb->rcv_high = rcv;

@@ -207,6 +207,7 @@ struct tcb {
 	uint64_t snd_una, snd_nxt;
 	uint64_t snd_tail;		/* checked copy of slot_p.tx_tail */
 	uint64_t snd_edge;		/* right edge of the peer's window */
+	uint64_t snd_up;		/* just after the last urgent byte; <= snd_una: none */
 	uint32_t txq_head, txq_tail;	/* transmit records in order of position, 0 = none */
 	uint32_t ts_head, ts_tail;	/* those that may be lost, by time of transmission */
 	uint32_t packets_out, sacked_out, lost_out, retrans_out;	/* segments */
@@ -474,6 +475,11 @@ static inline uint32_t tcp_advmss(const struct tcb *tcb)
 	if (tcb->maxseg && tcb->maxseg < mss)
 		mss = tcb->maxseg;
 	return mss - (tcb->flags & TF_TS ? TCP_TS_LEN : 0);
+}
+/* Is urgent data ahead of what is sent at @pos? */
+static inline bool tcp_urgent(const struct tcb *tcb, uint64_t pos)
+{
+	return pos_lt(tcb->snd_una, tcb->snd_up) && pos_lt(pos, tcb->snd_up);
 }
 static inline bool tcp_fin_acked(const struct tcb *tcb)
 {

@@ -12,7 +12,7 @@ import threading
 import stk
 import wire
 
-FILES = ["s_handshake", "s_close", "s_window", "s_5961", "s_nagle", "s_stamps", "s_recovery"]
+FILES = ["s_handshake", "s_close", "s_window", "s_5961", "s_nagle", "s_stamps", "s_recovery", "s_urgent"]
 LANES = int(os.environ.get("WIRE_LANES", "4"))
 TRIES = 5                       # a busy machine delays what is to come "at once"
 BASE = {                        # the same on both sides, whatever the machine says
