@@ -90,8 +90,7 @@ static void compare(struct sim_host *h, const struct tcb *tcb, const struct tcb_
 	if (pos_lt(tcb->snd_una, was->una) || pos_lt(tcb->snd_nxt, was->nxt) ||
 	    pos_lt(tcb->rcv_nxt, was->rcv_nxt) || pos_lt(tcb->rcv_adv, was->rcv_adv))
 		sim_fail(h->sim, "host %u: a position went back", h->no);
-	if (pos_lt(most, tcb->rcv_adv) &&
-	    pos_lt(was->rcv_adv + (tcb->segs_out - was->out) * unit, tcb->rcv_adv))
+	if (pos_lt(pos_max(most, was->rcv_adv) + (tcb->segs_out - was->out) * unit, tcb->rcv_adv))
 		sim_fail(h->sim, "host %u: more window than buffer", h->no);
 	if (!legal(was->state, tcb->state))
 		sim_fail(h->sim, "host %u: from %s to %s", h->no, tcp_state_name(was->state),
