@@ -171,6 +171,7 @@ def hostile_run(seconds, workers):
     seeds = [os.environ.get("HOSTILE_SEED") or str(random.randrange(1 << 31)) for _ in range(2)]
     print(f"# seeds {seeds}: HOSTILE_SEED=N repeats one")
     with stk.stackd(workers=workers) as d:
+        stk.check(d.sysctl("net.ipv4.tcp_fin_timeout=5") == 5, "tcp_fin_timeout")
         sink = d.start([PY, "-c", SINK, stk.KERNEL])
         n = Nginx(d, size=4 << 20)
         want = stk.make_file(os.path.join(d.dir, "f"), 2 << 20, seed=2)
