@@ -24,6 +24,11 @@ NICS = [                                                # netdev, device, TAP, n
     ("n3", "virtio-net-pci,disable-legacy=on,iommu_platform=on,mq=on,vectors=8,packed=on,rss=on,hash=on",
      "T3", "10.77.3"),
 ]
+LOST = "Possible timer handling issue on cpu"           # the guest's kernel says so, and stands still
+
+
+class LostTimer(RuntimeError):
+    """Of the emulator's doing: seen once, on a machine that had other work."""
 
 
 class VM:
@@ -120,13 +125,15 @@ class VM:
             return self.monitor(q["what"], **q["args"])
         return {"error": op}
 
-    def run(self):
-        """Until the guest ends. Yields its TAP lines."""
+    def run(self, watch=False):
+        """Until the guest ends. Yields its TAP lines. watch: LostTimer when that happened."""
         buf = b""
         while time.monotonic() < self.end:
             if not select.select([self.rpc], [], [], 1)[0]:
                 if self.proc.poll() is not None:
                     return
+                if watch and LOST in self.log():
+                    raise LostTimer("a processor of QEMU's has lost its timer")
                 continue
             part = self.rpc.recv(65536)
             if not part:
