@@ -233,9 +233,9 @@ def run(args):
         with open("/proc/sys/net/ipv4/tcp_congestion_control") as f:
             cc = f.read().strip()
         result = {"rounds": args.rounds, "pinned": pin, "placement_ns": probe(), "cases": {},
-                  "congestion_control": {"kernel": cc, "stackd": "newreno"},
+                  "congestion_control": {"kernel": cc, "stackd": "cubic"},
                   "kernel": os.uname().release, "cpus": len(CPUS)}
-        print(f"medians of {args.rounds} rounds; congestion control: the kernel {cc}, stackd newreno; "
+        print(f"medians of {args.rounds} rounds; congestion control: the kernel {cc}, stackd cubic; "
               f"{len(CPUS)} CPUs, " +
               ("server and daemon on one, load on another" if pin else "not pinned"))
         print("placement probe, ns:", result["placement_ns"])
