@@ -105,7 +105,8 @@ def testpmd(kind, way, size):
         return None
     v = Veth(kind)
     try:
-        cmd = v.enter + ["timeout", "-s", "INT", str(SECONDS + 4), tool, "--no-huge", "--no-pci", "-m", "128",
+        cmd = v.enter + ["timeout", "-s", "INT", str(SECONDS + 4), tool, "--no-huge", "--no-pci", "--no-shconf",
+                         "-m", "128",
                          "-l", f"{bench.CPUS[0]},{bench.CPUS[-1]}", "--no-telemetry", "--vdev", PMD[kind],
                          "--", "--total-num-mbufs=4096", "--nb-cores=1", "--stats-period=1",
                          f"--txpkts={size}", f"--forward-mode={way}only"]

@@ -14,7 +14,7 @@ import sys
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import stk                                                                    # noqa: E402
-from test_repair import PY, answers, echo, engine_pid                         # noqa: E402
+from test_repair import PY, answers, begins_anew, echo, engine_pid            # noqa: E402
 stk.forget_tests()
 
 UD2 = b"\x0f\x0b"
@@ -208,13 +208,7 @@ def adoption():
         stk.wait_for("an engine answers", d._up, 30)
         stk.check(not answers(c, b"two"), "its connection cannot live")
         stk.check(d.logs().count("engine died") == 5, d.logs())
-        c.close()
-        d.stop(p, signal.SIGKILL)
-        p = echo(d)
-        with socket.create_connection((stk.STACK, 8000), stk.HANG) as c:
-            stk.check(answers(c, b"new"), "a program started afterwards")
-        d.stop(p)
-        d.wait_clean()
+        begins_anew(d, p, c)
 
 
 if __name__ == "__main__":

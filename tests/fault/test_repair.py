@@ -52,6 +52,17 @@ def arena(d):
     raise stk.Failed("the supervisor keeps no arena")
 
 
+def begins_anew(d, p, c):
+    """The memory is another: program @p and its connection @c are of the past, the next program is served."""
+    c.close()
+    d.stop(p, signal.SIGKILL)
+    p = echo(d)
+    with socket.create_connection((stk.STACK, 8000), stk.HANG) as c:
+        stk.check(answers(c, b"new"), "a program started afterwards")
+    d.stop(p)
+    d.wait_clean()
+
+
 def crash(d, change, *args):
     """SIGSEGV for the engine's worker 0, after @change of the arena; it runs no instruction in between."""
     pid = engine_pid(d)
@@ -204,13 +215,7 @@ def arena_of_another_abi():
         stk.check("does not fit this one: its programs are hung up" in d.logs(), d.logs())
         stk.check(not answers(c, b"two"), "its connection cannot live")
         stk.check(not d.show("programs")["programs"], "a program of the memory that was let go")
-        c.close()
-        d.stop(p, signal.SIGKILL)
-        p = echo(d)
-        with socket.create_connection((stk.STACK, 8000), stk.HANG) as c:
-            stk.check(answers(c, b"new"), "a program started afterwards")
-        d.stop(p)
-        d.wait_clean()
+        begins_anew(d, p, c)
     finally:
         d.close()
 
