@@ -15,6 +15,7 @@ import shutil
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -104,6 +105,7 @@ def testpmd(kind, way, size):
     if not tool:
         return None
     v = Veth(kind)
+    run = tempfile.mkdtemp(prefix="testpmd-")
     try:
         cmd = v.enter + ["timeout", "-s", "INT", str(SECONDS + 4), tool, "--no-huge", "--no-pci", "--no-shconf",
                          "-m", "128",
@@ -111,7 +113,7 @@ def testpmd(kind, way, size):
                          "--", "--total-num-mbufs=4096", "--nb-cores=1", "--stats-period=1",
                          f"--txpkts={size}", f"--forward-mode={way}only"]
         p = subprocess.Popen(cmd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                             stdin=subprocess.DEVNULL)
+                             stdin=subprocess.DEVNULL, env=dict(os.environ, RUNTIME_DIRECTORY=run))
         time.sleep(1.5)
         used = bench.cpu_of(bench.tree(p.pid))
         begun = time.monotonic()
@@ -130,6 +132,7 @@ def testpmd(kind, way, size):
             seconds = took
         return {"pps": n / seconds, "cpu_ns": used / took * seconds * 1e9 / n}
     finally:
+        shutil.rmtree(run, ignore_errors=True)
         v.close()
 
 
